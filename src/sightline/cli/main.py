@@ -1,0 +1,68 @@
+"""The command `sightline`: its verbs, and how errors end it.
+
+Nothing here imports torch: `--help` answers at once. A verb imports what it needs when it runs.
+"""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import sightline
+from sightline.cli import data, evaluate, export, models, predict, train
+from sightline.errors import SightlineError
+
+app = typer.Typer(
+    name="sightline",
+    help="From a folder of labelled images to a convolutional network that you understand, trust and can ship.",
+    epilog="Start: sightline train photos/   (a folder with a folder of pictures for each class)",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(predict.command)
+app.command("export")(export.command)
+app.command("models")(models.command)
+app.add_typer(data.app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sightline {sightline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Holds the options that stand before the verb."""
+
+
+def main() -> None:
+    """Runs the command line; ends with 0 done, 1 a promise failed, 2 wrong usage, 130/143 interrupted."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except SightlineError as error:
+        _end(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _end("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _end(message: str, exit_code: int) -> None:
+    print(f"sightline: {message}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -1,0 +1,41 @@
+"""`sightline predict`"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A folder that `sightline train` made.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; - reads paths from standard input.")],
+    top_k: Annotated[int, typer.Option(help="How many classes to show for each picture.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.")] = 64,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
+) -> None:
+    """Say what is in pictures.
+
+    Unreadable pictures are listed with their reason, and the exit code is then 1; the others are answered all the same.
+
+    Example: sightline predict runs/photos new/*.jpg --top-k 3
+    """
+    from sightline.errors import ConfigError
+    from sightline.predict import gather_sources, load, to_csv, to_json
+
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv were both given. Give one.")
+    predictor = load(bundle, device=device)
+    predictions, problems = predictor.predict_many(gather_sources(paths, sys.stdin), top_k=top_k, batch_size=batch_size)
+    if as_json:
+        typer.echo(to_json(predictions, problems))
+    elif as_csv:
+        to_csv(predictions, sys.stdout)
+    else:
+        _print_table(predictions)
+    for problem in problems:
+        typer.echo(f"not predicted: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""From files, folders and known sets to batches: catalog, decode, split, store, augment, load."""

@@ -1,0 +1,261 @@
+"""Training pictures, decoded once: uint8 tensors in memory, or in a temporary file when memory is too small."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sightline.data.catalog import ArrayImages, Catalog, Images, Problem
+from sightline.data.decode import BadImage, Pixels, decode
+from sightline.data.preprocess import Interpolation, Preprocess, resize_to_cover
+from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
+from sightline.errors import DataError
+
+Progress = Callable[[int, int], None]  # (pictures done, pictures in all)
+
+_AHEAD = 64  # pictures decoded ahead for each thread; bounds what waits in memory to be stored
+_SHOWN = 20  # bad pictures that a message lists
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """The pictures of one split set, decoded and ready to be put into batches.
+
+    `Store.build` makes one. A row of the store is a picture; its source is the picture's index in the catalog.
+
+    Args:
+        pictures: uint8 (N, H, W, C), 0-255; or, where sizes differ, a list of N tensors (H, W, C).
+        labels: int64 (N,).
+        sources: int64 (N,), the catalog's index of each row.
+        size: (height, width) px of the network's input.
+        interpolation: the filter that resizes to it.
+        images: the catalog's pictures, for their names.
+        location: where the pixels are, in words.
+    """
+
+    pictures: Tensor | list[Tensor]
+    labels: Tensor
+    sources: npt.NDArray[np.int64]
+    size: tuple[int, int]
+    interpolation: Interpolation
+    images: Images
+    location: str
+
+    @classmethod
+    def build(
+        cls,
+        catalog: Catalog,
+        indices: npt.NDArray[np.int64] | Sequence[int],
+        *,
+        preprocess: Preprocess,
+        keep_margin: float | None,
+        threads: int,
+        skip_bad: bool,
+        progress: Progress | None = None,
+    ) -> tuple["Store", list[Problem]]:
+        """Decode pictures of a catalog.
+
+        Args:
+            catalog: the data set.
+            indices: which of its pictures, in the order of the rows.
+            preprocess: the network's size and how pictures come to it.
+            keep_margin: None: every picture is `preprocess.picture()`, of one size. A number: pictures are kept whole
+                and shrunk, where they are larger, until they just cover the network's size times this number; for
+                random resized crops.
+            threads: how many decode at once.
+            skip_bad: leave out pictures that cannot be read, instead of raising. None is ever substituted.
+            progress: called with (done, total) after each picture.
+
+        Returns:
+            The store, and what was left out with the reasons.
+
+        Raises:
+            DataError: pictures cannot be read (all of them are tried first), every picture of a class is bad, or
+                neither memory nor disk has room.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if keep_margin is None and (ready := _ready_made(catalog.images, wanted, preprocess)) is not None:
+            if progress is not None:
+                progress(len(wanted), len(wanted))
+            return cls._of(catalog, wanted, preprocess, ready, f"in memory ({in_words(ready.nbytes)})"), []
+
+        def prepare(index: int) -> Pixels:
+            picture = catalog.images.read(index)
+            return preprocess.picture(picture) if keep_margin is None else _whole(picture, preprocess, keep_margin)
+
+        with closing(_new_shelf(catalog, len(wanted), preprocess, keep_margin)) as shelf:
+            kept, problems = _fill(shelf, catalog.images, wanted, prepare, threads=threads, progress=progress)
+            if problems and not skip_bad:
+                raise DataError(_bad_pictures(catalog, problems, len(wanted)))
+            _require_every_class(catalog, wanted, kept, problems)
+            return cls._of(catalog, kept, preprocess, shelf.finish(), shelf.location), problems
+
+    @classmethod
+    def _of(
+        cls,
+        catalog: Catalog,
+        kept: npt.NDArray[np.int64],
+        preprocess: Preprocess,
+        pictures: Tensor | list[Tensor],
+        location: str,
+    ) -> "Store":
+        return cls(
+            pictures=pictures,
+            labels=torch.from_numpy(catalog.labels[kept]),
+            sources=kept,
+            size=preprocess.input_size[1:],
+            interpolation=preprocess.interpolation,
+            images=catalog.images,
+            location=location,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether the pictures keep sizes of their own."""
+        return isinstance(self.pictures, list)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Copy pictures of one size: uint8 (N, H, W, C).
+
+        Raises:
+            DataError: the pictures have different sizes.
+        """
+        if isinstance(self.pictures, list):
+            raise DataError(
+                "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
+                "or build the store with keep_margin=None."
+            )
+        return self.pictures.index_select(0, rows)
+
+    def picture(self, row: int) -> Tensor:
+        """One picture, not a copy: uint8 (H, W, C)."""
+        return self.pictures[row]
+
+    def sizes(self, rows: Tensor) -> Tensor:
+        """(height, width) px of pictures: int64 (N, 2)."""
+        return torch.tensor([self.picture(row).shape[:2] for row in rows.tolist()]).view(-1, 2)
+
+    def name(self, row: int) -> str:
+        """The picture's name in its catalog."""
+        return self.images.name(int(self.sources[row]))
+
+
+# ------------------------------------------------------------------------------------------------------------ filling
+
+
+def _ready_made(images: Images, wanted: npt.NDArray[np.int64], preprocess: Preprocess) -> Tensor | None:
+    """Pictures that already lie in memory in the network's shape: a view where they are adjacent, else a copy."""
+    channels, height, width = preprocess.input_size
+    if not isinstance(images, ArrayImages) or images.pixels.shape[1:] != (height, width, channels):
+        return None
+    pixels = images.pixels
+    is_adjacent = len(wanted) > 0 and bool((np.diff(wanted) == 1).all())
+    if is_adjacent and pixels.flags.writeable and pixels.flags.c_contiguous:  # torch wants memory that may be written
+        return torch.from_numpy(pixels[wanted[0] : wanted[-1] + 1])
+    return torch.from_numpy(pixels[wanted])
+
+
+def _whole(picture: Pixels, preprocess: Preprocess, keep_margin: float) -> Pixels:
+    """The whole picture, shrunk until it just covers the network's size times the margin; never enlarged."""
+    pixels = decode(picture, channels=preprocess.channels)
+    cover = _with_margin(preprocess, keep_margin)
+    if pixels.shape[0] <= cover[0] or pixels.shape[1] <= cover[1]:
+        return pixels
+    return resize_to_cover(pixels, cover, preprocess.interpolation)
+
+
+def _with_margin(preprocess: Preprocess, keep_margin: float) -> tuple[int, int]:
+    _, height, width = preprocess.input_size
+    return math.ceil(height * keep_margin), math.ceil(width * keep_margin)
+
+
+def _expected_bytes(typical_size: tuple[int, int], preprocess: Preprocess, keep_margin: float) -> int:
+    """What `_whole` leaves of a picture of the typical size."""
+    height, width = typical_size
+    cover = _with_margin(preprocess, keep_margin)
+    shrink = min(1.0, max(cover[0] / height, cover[1] / width))
+    return math.ceil(height * shrink) * math.ceil(width * shrink) * preprocess.channels
+
+
+def _new_shelf(
+    catalog: Catalog, count: int, preprocess: Preprocess, keep_margin: float | None
+) -> FixedShelf | RaggedShelf:
+    if keep_margin is None:
+        channels, height, width = preprocess.input_size
+        return FixedShelf((count, height, width, channels))
+    return RaggedShelf(count * _expected_bytes(catalog.typical_size, preprocess, keep_margin))
+
+
+def _fill(
+    shelf: FixedShelf | RaggedShelf,
+    images: Images,
+    wanted: npt.NDArray[np.int64],
+    prepare: Callable[[int], Pixels],
+    *,
+    threads: int,
+    progress: Progress | None,
+) -> tuple[npt.NDArray[np.int64], list[Problem]]:
+    """Prepare pictures in threads and put them on the shelf in order: the indices kept, and the problems met."""
+
+    def attempt(index: int) -> Pixels | Problem:
+        try:
+            return prepare(index)
+        except BadImage as error:
+            return Problem(images.name(index), error.reason)
+
+    kept: list[int] = []
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for done, (index, outcome) in enumerate(_in_order(pool, attempt, wanted.tolist(), ahead=threads * _AHEAD), 1):
+            if isinstance(outcome, Problem):
+                problems.append(outcome)
+            else:
+                shelf.add(outcome)
+                kept.append(index)
+            if progress is not None:
+                progress(done, len(wanted))
+    return np.array(kept, dtype=np.int64), problems
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, attempt: Callable[[int], Pixels | Problem], indices: list[int], *, ahead: int
+) -> Iterator[tuple[int, Pixels | Problem]]:
+    """As `pool.map`, which would start on everything at once and keep what nobody has fetched."""
+    for start in range(0, len(indices), ahead):
+        part = indices[start : start + ahead]
+        yield from zip(part, pool.map(attempt, part), strict=True)
+
+
+def _bad_pictures(catalog: Catalog, problems: list[Problem], total: int) -> str:
+    return (
+        f"{len(problems)} of {total} pictures of {catalog.root or catalog.name} cannot be read:\n{_listed(problems)}\n"
+        "Repair or remove them, or leave them out with --skip-bad (skip_bad=True), which lists them."
+    )
+
+
+def _listed(problems: list[Problem]) -> str:
+    lines = [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _require_every_class(
+    catalog: Catalog, wanted: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], problems: list[Problem]
+) -> None:
+    """Leaving bad pictures out must not make a class disappear."""
+    lost = sorted(set(catalog.labels[wanted].tolist()) - set(catalog.labels[kept].tolist()))
+    if lost:
+        raise DataError(
+            f"no picture of {', '.join(catalog.classes[label] for label in lost)} can be read, so leaving out the bad ones "
+            f"would leave nothing of it. Repair some, or remove the class. The bad ones:\n{_listed(problems)}"
+        )

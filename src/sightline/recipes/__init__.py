@@ -1,0 +1,1 @@
+"""Complete runs: from data to a bundle."""

@@ -1,0 +1,220 @@
+"""From what was asked, the data and the machine to a complete plan: every number of a run, each with its reason."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from sightline.data.augment import Augment
+from sightline.data.catalog import Catalog
+from sightline.data.decode import BadImage
+from sightline.data.preprocess import Preprocess
+from sightline.recipes.settings import Settings
+from sightline.runtime import Runtime
+from sightline.training.options import TrainOptions
+
+SMALL_PX = 96  # the side up to which a picture counts as small: the stem of the small-image networks fits it
+STATISTICS_SAMPLE = 2000  # pictures behind mean and std: the standard error of the mean is then under 0.01
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One number of the plan and why it is so."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run, complete: with the data it determines the result.
+
+    Args:
+        model: name in the zoo.
+        stem: of networks that have two; None lets the zoo choose by the picture size.
+        drop: dropout before the last layer; None keeps the network's own.
+        preprocess: from a picture to the network's input.
+        augment: what happens to the training pictures.
+        options: the numbers of the training.
+        keep_margin: how much larger than the network's input the training pictures are kept; None: just as large.
+        choices: the choices behind all this, for the terminal and the report.
+    """
+
+    model: str
+    stem: str | None
+    drop: float | None
+    preprocess: Preprocess
+    augment: Augment
+    options: TrainOptions
+    keep_margin: float | None
+    choices: tuple[Choice, ...]
+
+
+def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
+    """Completes the settings from the data and the machine.
+
+    Args:
+        settings: what was asked; None means "choose".
+        catalog: with its splits assigned.
+        runtime: the machine, already chosen.
+    """
+    choose = _Chooser(settings)
+    is_small = max(catalog.typical_size) <= SMALL_PX
+    num_train = len(catalog.select("train"))
+    on_cpu = runtime.device.type == "cpu"
+
+    img_size = _image_size(choose, catalog, is_small=is_small, on_cpu=on_cpu)
+    model = choose(
+        "model",
+        "airbench_small" if is_small else "resnet18",
+        f"pictures of {_px(catalog.typical_size)}: "
+        + ("a network made for small pictures and short runs" if is_small else "a residual network, the safe choice from scratch"),
+    )
+    augment = _augment(choose, catalog, is_small=is_small, num_train=num_train)
+    preprocess = _preprocess(choose, catalog, img_size, is_small=is_small)
+    options = _options(choose, model=model, is_small=is_small, num_train=num_train)
+    return Plan(
+        model=model,
+        stem=settings.stem,
+        drop=settings.drop,
+        preprocess=preprocess,
+        augment=augment,
+        options=options,
+        keep_margin=None if augment.scale is None else 1.25,
+        choices=tuple(choose.choices),
+    )
+
+
+class _Chooser:
+    """Takes what was asked, else the default; remembers either with its reason."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.choices: list[Choice] = []
+
+    def __call__(self, name: str, default: Value, reason: str) -> Value:
+        asked: Value | None = getattr(self.settings, name)
+        value = default if asked is None else asked
+        if value is not None:
+            self.choices.append(Choice(name, value, reason if asked is None else "as asked"))
+        return value
+
+
+def _image_size(choose: _Chooser, catalog: Catalog, *, is_small: bool, on_cpu: bool) -> int:
+    longest, shortest = max(catalog.typical_size), min(catalog.typical_size)
+    if is_small:
+        return choose("img_size", longest, f"the pictures are {_px(catalog.typical_size)}")
+    size = min(128 if on_cpu else 224, 32 * math.ceil(shortest / 32))
+    why = "a CPU trains 128 px three times as fast as 224 px" if on_cpu else "the usual size for photographs"
+    return choose("img_size", size, f"the pictures are {_px(catalog.typical_size)}, and {why}")
+
+
+def _augment(choose: _Chooser, catalog: Catalog, *, is_small: bool, num_train: int) -> Augment:
+    hflip = choose(
+        "hflip",
+        0.5 if catalog.hflip_ok else 0.0,
+        "a mirrored picture is of the same class" if catalog.hflip_ok else "a mirrored digit is another sign",
+    )
+    if is_small and choose.settings.scale is None:
+        padding = choose("crop_padding", 2, "shifts by up to 2 px (airbench, arXiv:2404.00498, Sec. 3.1)")
+        return Augment(hflip=hflip, crop_padding=padding)
+    scale = choose("scale", (0.35, 1.0), f"{num_train} photographs: crops of a third of the area and more, not 8 %, which needs ImageNet's number")
+    ratio = choose("ratio", (3 / 4, 4 / 3), "Szegedy et al. 2014, Sec. 6")
+    return Augment(hflip=hflip, crop_padding=choose.settings.crop_padding or 0, scale=scale, ratio=ratio)
+
+
+def _preprocess(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: bool) -> Preprocess:
+    channels = choose("in_chans", catalog.channels, "every picture is grey" if catalog.channels == 1 else "the pictures are in colour")
+    geometry = Preprocess(
+        input_size=(channels, img_size, img_size),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        interpolation=choose("interpolation", "bicubic", "the sharper of the two filters"),
+        crop_fraction=choose("crop_pct", 1.0 if is_small else 0.95, "keep the whole picture" if is_small else "cut the rim: the subject is in the middle"),
+    )
+    mean, std, count = _channel_statistics(catalog, geometry)
+    choose.choices.append(Choice("mean, std", f"{_figures(mean)}, {_figures(std)}", f"of {count} training pictures"))
+    return Preprocess(geometry.input_size, mean, std, geometry.interpolation, geometry.crop_fraction)
+
+
+def _channel_statistics(catalog: Catalog, geometry: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Mean and standard deviation of each channel in [0, 1], over evenly spaced training pictures."""
+    train = catalog.select("train")
+    pixels_each = geometry.input_size[1] * geometry.input_size[2]
+    wanted = max(64, min(STATISTICS_SAMPLE, STATISTICS_SAMPLE * 32 * 32 // pixels_each))
+    pictures = []
+    for index in train[:: max(1, len(train) // wanted)]:
+        try:
+            pictures.append(geometry.picture(catalog.images.read(int(index))))
+        except BadImage:
+            continue  # the store lists every unreadable picture in a moment
+    if not pictures:  # all unreadable: the store says so
+        return geometry.mean, geometry.std, 0
+    values = np.stack(pictures).reshape(-1, geometry.channels) / 255.0
+    # a set of one flat colour has no deviation to divide by
+    return tuple(values.mean(0).round(4).tolist()), tuple(values.std(0).clip(1 / 255).round(4).tolist()), len(pictures)
+
+
+def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) -> TrainOptions:
+    settings = choose.settings
+    is_airbench = model.startswith("airbench")
+    epochs = _epochs(choose, is_small=is_small, num_train=num_train)
+    batch_size = choose(
+        "batch_size",
+        _batch_size(num_train, largest=512 if is_airbench else 128 if is_small else 32),
+        f"{num_train} training pictures: large enough to use the machine, small enough for 30 steps an epoch",
+    )
+    opt = choose("opt", "sgd" if is_airbench else "adamw", "Nesterov momentum, as airbench" if is_airbench else "works for every network without tuning")
+    if is_airbench and opt == "sgd":
+        lr = choose("lr", round(0.5 * batch_size / 512, 6), "0.5 for a batch of 512, in proportion (Goyal et al. 2017, Sec. 2.1)")
+    elif opt in ("sgd", "momentum"):
+        lr = choose("lr", round(0.1 * batch_size / 128, 6), "0.1 for a batch of 128 (He et al. 2015, Sec. 4.2), in proportion")
+    else:
+        lr = choose("lr", 1e-3, "the usual rate of Adam")
+    decay = 5e-4 if opt in ("sgd", "momentum") else 0.05
+    is_averaged = choose("model_ema", False, "the schedule ends near zero, which averages already")
+    ema_decay = choose("model_ema_decay", 0.999, "about the last 1000 steps") if is_averaged else None
+    sched = choose("sched", "onecycle", "the shortest way to a good score (Smith 2018, arXiv:1803.09820)")
+    warmup = 0.2 * epochs if sched == "onecycle" else 0.0
+    return TrainOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        opt=opt,
+        momentum=choose("momentum", 0.9, "the usual momentum") if opt in ("sgd", "momentum") else 0.9,
+        sched=sched,
+        warmup_epochs=choose("warmup_epochs", round(warmup, 4), "a fifth of the run" if warmup else "none is needed"),
+        min_lr=choose("min_lr", 0.0, "end at rest"),
+        weight_decay=choose("weight_decay", decay, f"usual with {opt}; not on norms and biases"),
+        smoothing=choose("smoothing", 0.2 if is_airbench else 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"),
+        clip_grad=settings.clip_grad,
+        model_ema_decay=ema_decay,
+        seed=choose("seed", 0, "the same seed gives the same run"),
+        checkpoint_every_s=choose("checkpoint_every", 30.0, "what a kill can cost"),
+    )
+
+
+def _epochs(choose: _Chooser, *, is_small: bool, num_train: int) -> int:
+    pictures = 400_000 if is_small else 12_000
+    most = 60
+    epochs = max(8, min(most, round(pictures / max(num_train, 1))))
+    return choose("epochs", epochs, f"{num_train} training pictures: about {epochs * num_train:,} pictures in all")
+
+
+def _batch_size(num_train: int, *, largest: int) -> int:
+    size = largest
+    while size > 8 and num_train < 30 * size:
+        size //= 2
+    return size
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]} px"
+
+
+def _figures(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)

@@ -1,0 +1,157 @@
+"""The machine, chosen once, printed, and passed down: device, precision, memory layout, threads, allocator."""
+
+import ctypes
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+# Large CPU tensors then lie in 2 MiB pages. Read by torch at its first allocation, hence before the import.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+import torch
+
+from sightline.errors import ConfigError
+
+Precision = Literal["bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What training runs on.
+
+    Args:
+        device: where the tensors lie.
+        precision: of the forward and backward pass; weights and optimiser state are float32 in either case.
+        threads: CPU threads inside one operation.
+        reasons: a sentence for each choice, printed at the start and kept in the bundle.
+    """
+
+    device: torch.device
+    precision: Precision
+    threads: int
+    reasons: tuple[str, ...]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """channels_last: both oneDNN and cuDNN have their fastest convolutions for it."""
+        return torch.channels_last
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the forward pass runs; in float32 it changes nothing (one code path)."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def to_dict(self) -> dict[str, object]:
+        """The choice as plain JSON, for the bundle's provenance."""
+        return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
+
+
+def choose_runtime(*, device: str | None = None, amp: bool | None = None, threads: int | None = None) -> Runtime:
+    """Chooses device, precision and threads from the machine, or takes what was asked for.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        amp: True for bfloat16 autocast, False for float32, None for bfloat16 where the hardware has it.
+        threads: CPU threads; None takes the cores this process may use.
+
+    Returns:
+        The choice with its reasons. Threads and allocator are set as a side effect.
+
+    Raises:
+        ConfigError: the device is not known to torch or not on this machine.
+
+    Example:
+        >>> choose_runtime(device="cpu", amp=False, threads=1).precision
+        'float32'
+    """
+    chosen = _device(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if threads is not None and threads < 1:
+        raise ConfigError(
+            f"threads is {threads}; give 1 or more, or leave it out for {cores}, the cores of this machine."
+        )
+    torch.set_num_threads(threads or cores)
+    reasons = [_device_reason(chosen, asked=device is not None)]
+    precision, why = _precision(chosen, amp)
+    reasons.append(why)
+    if chosen.type == "cpu":
+        reasons.append(
+            f"{torch.get_num_threads()} threads: " + ("as asked" if threads else "the cores this process may use")
+        )
+        if tune_allocator():
+            reasons.append("allocator keeps and reuses large blocks: saves page faults in every step")
+    return Runtime(chosen, precision, torch.get_num_threads(), tuple(reasons))
+
+
+def tune_allocator() -> bool:
+    """Makes glibc keep freed memory instead of giving it back to the system after every step.
+
+    A training step frees and takes the same hundreds of megabytes again and again. By default glibc maps each large
+    block anew and the kernel zeroes every page; with this the blocks are reused. The process keeps its peak memory
+    until it ends.
+
+    Returns:
+        Whether this platform's C library took the settings.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # names M_* of malloc.h
+    settings = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20))
+    return all(libc.mallopt(name, value) == 1 for name, value in settings)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record of a run."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+    }
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}, which torch does not know. Use cpu, cuda, cuda:1 or mps.") from None
+    if device.type != "cpu":
+        here = torch.accelerator.current_accelerator(check_available=True)
+        if here is None or here.type != device.type or (device.index or 0) >= torch.accelerator.device_count():
+            raise ConfigError(f"device is {name!r}, and this machine has {here or 'no accelerator'}. Use --device cpu.")
+    return device
+
+
+def _device_reason(device: torch.device, *, asked: bool) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}: " + ("as asked" if asked else "the accelerator of this machine")
+    return f"{device.type}: " + ("as asked" if asked else "this machine has no accelerator that torch can use")
+
+
+def _precision(device: torch.device, amp: bool | None) -> tuple[Precision, str]:
+    if amp is not None:
+        return ("bfloat16" if amp else "float32"), f"{'bfloat16 autocast' if amp else 'float32'}: as asked"
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return "bfloat16", "bfloat16 autocast, channels_last: this CPU multiplies bfloat16 in hardware"
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16", "bfloat16 autocast, channels_last: this GPU multiplies bfloat16 in hardware"
+    return "float32", f"float32, channels_last: this {device.type} has no bfloat16 multiplication"
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a kernel file, not a path of ours
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or "unknown"

@@ -1,0 +1,1 @@
+"""Training of any nn.Module: the loop, and what it is made of."""

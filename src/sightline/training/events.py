@@ -1,0 +1,165 @@
+"""What a run tells the world while it goes: to the terminal, to history.csv, to TensorBoard."""
+
+import csv
+import importlib.util
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sightline.atomic import write_text
+from sightline.errors import MissingExtraError
+from sightline.training.state import HistoryRow, TrainState
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """After an optimiser step. `loss` is the batch's mean in nats."""
+
+    state: TrainState
+    lr: float
+    loss: float
+    num_pictures: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """After an epoch and its validation. Pictures and seconds are those of this process, by stage."""
+
+    history: Sequence[HistoryRow]
+    num_pictures: int
+    laps_s: dict[str, float]
+
+    @property
+    def row(self) -> HistoryRow:
+        """The epoch's own row."""
+        return self.history[-1]
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of training steps: neither validation nor saving."""
+        return sum(seconds for name, seconds in self.laps_s.items() if name not in ("validation", "saving"))
+
+    @property
+    def images_per_s(self) -> float:
+        """Training pictures a second of training steps; 0 where this process trained on none (resumed at its end)."""
+        return self.num_pictures / self.training_s if self.num_pictures else 0.0
+
+
+class Listener(Protocol):
+    """Is told of every step and epoch."""
+
+    def step_done(self, event: StepDone) -> None:
+        """Called after every optimiser step: must be cheap."""
+
+    def epoch_done(self, event: EpochDone) -> None:
+        """Called after every epoch."""
+
+
+class Listeners:
+    """Several listeners as one.
+
+    Args:
+        listeners: told in this order.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+
+    def step_done(self, event: StepDone) -> None:
+        """Passes the event on."""
+        for listener in self._listeners:
+            listener.step_done(event)
+
+    def epoch_done(self, event: EpochDone) -> None:
+        """Passes the event on."""
+        for listener in self._listeners:
+            listener.epoch_done(event)
+
+
+class HistoryFile:
+    """history.csv, a row an epoch, and timing.csv beside it.
+
+    History holds only what is a function of the data, the options and the seed, so that a resumed run writes the very
+    same file; how long it took is in timing.csv.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._history = folder / "history.csv"
+        self._timing = folder / "timing.csv"
+
+    def step_done(self, event: StepDone) -> None:
+        """Leaves the files alone: they have a row an epoch."""
+
+    def epoch_done(self, event: EpochDone) -> None:
+        """Writes the history anew and adds the epoch's timing."""
+        write_history(self._history, event.history)
+        seconds = {f"{name}_s": round(value, 4) for name, value in event.laps_s.items()}
+        row = {"epoch": event.row.epoch, "images_per_s": round(event.images_per_s, 1), **seconds}
+        is_new = not self._timing.exists()
+        with self._timing.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, TIMING_COLUMNS, restval=0.0)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+TIMING_COLUMNS = ("epoch", "images_per_s", "data_s", "forward_s", "backward_s", "step_s", "saving_s", "validation_s")
+
+
+def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
+    """Writes history.csv whole; floats in full precision, None as an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(HistoryRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(path, text.getvalue())
+
+
+class TensorBoard:
+    """Scalars for TensorBoard: loss and learning rate by step, the epoch's figures by epoch.
+
+    Args:
+        folder: where events.out.tfevents.* go.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            raise MissingExtraError("tensorboard", extra="tensorboard", purpose="write TensorBoard events")
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def step_done(self, event: StepDone) -> None:
+        """Logs every tenth step."""
+        if event.state.step % 10 == 0:
+            self._add("train/loss", event.loss, event.state.step)
+            self._add("train/learning_rate", event.lr, event.state.step)
+
+    def epoch_done(self, event: EpochDone) -> None:
+        """Logs the epoch's row."""
+        row = asdict(event.row)
+        step = row["step"]
+        for name in ("train_accuracy", "val_loss", "val_accuracy"):
+            if row[name] is not None:
+                self._add(name.replace("_", "/", 1), row[name], step)
+        self._add("speed/images_per_s", event.images_per_s, step)
+        if self._writer is not None:
+            self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def _add(self, name: str, value: float, step: int) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, and slow to import
+
+            # a resumed run drops what a killed process logged from this step on
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)  # type: ignore[no-untyped-call]
+        self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
