@@ -1,4 +1,4 @@
-"""Sightline: from a folder of labelled images to a convolutional network that its owner understands, trusts and can ship.
+"""Sightline: from a folder of labelled images to a convolutional network that you understand, trust and can ship.
 
 Example:
     >>> import sightline as sl

@@ -40,7 +40,7 @@ class Bundle:
         preprocess: the only way from a picture to the network's input.
         temperature: the logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599, Sec. 4.2).
         weights_sha256: of `model.safetensors`, in hexadecimal.
-        provenance: how it was made: created, command, seed, versions, machine, runtime, options, choices, data, training.
+        provenance: how it was made: created, command, seed, versions, runtime, options, choices, data, training.
     """
 
     path: Path

@@ -30,7 +30,9 @@ def read_toml(path: str | Path, kind: type[Settings]) -> Settings:
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}. Give -c an existing TOML file.") from None
+        raise ConfigError(
+            f"cannot read the settings file {path}: {error.strerror}. Give -c an existing TOML file."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     return from_mapping(mapping, kind, source=str(path))

@@ -46,3 +46,19 @@ def bars(console: Console) -> Iterator[Callable[[str], Count]]:
 
     with progress:
         yield bar
+
+
+def labelled(bar: Callable[[str], Count]) -> Callable[[str, int, int | None], None]:
+    """One function for work of several kinds: called with (label, done, total), it keeps a bar for each label.
+
+    Args:
+        bar: what `bars` yields.
+    """
+    moves: dict[str, Count] = {}
+
+    def move(label: str, done: int, total: int | None) -> None:
+        if label not in moves:
+            moves[label] = bar(label)
+        moves[label](done, total)
+
+    return move

@@ -100,7 +100,7 @@ def test_a_seed_of_any_size_or_sign_is_taken() -> None:
 def test_numbers_are_uniform() -> None:
     numbers = draw(0, 0, range(200_000), 2)
     assert numbers.dtype == torch.float32
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     flat = numbers.double().flatten()
     # Five standard errors of the mean, and of the count in each of 64 bins.
     assert abs(flat.mean() - 0.5) < 5 * math.sqrt(1 / 12 / len(flat))

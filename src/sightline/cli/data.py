@@ -26,9 +26,9 @@ def get(
     """
     from rich.console import Console
 
-    from sightline.progress import bars
     from sightline.data.known import fetch
+    from sightline.progress import bars, labelled
 
-    with bars(Console(stderr=True)) as progress:
-        folder = fetch(name, data_dir=data_dir, progress=progress)
+    with bars(Console(stderr=True)) as bar:
+        folder = fetch(name, data_dir=data_dir, progress=labelled(bar))
     typer.echo(folder)

@@ -10,7 +10,9 @@ import typer
 def command(
     bundle: Annotated[Path, typer.Argument(help="A folder that `sightline train` made.")],
     data: Annotated[str, typer.Argument(help="A folder of class folders, or a known name (cifar10).")],
-    split: Annotated[str | None, typer.Option(help="train, val, test or all. Default: test, else val, else all.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test or all. Default: test, else val, else all.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write metrics.json, per_class.csv and predictions.csv into this folder.")
     ] = None,
@@ -28,4 +30,4 @@ def command(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         write_results(output, result)
-    typer.echo(json.dumps(result.metrics.to_dict(), indent=2) if as_json else str(result.metrics))
+    typer.echo(json.dumps(result.metrics.to_dict(), indent=2) if as_json else str(result))

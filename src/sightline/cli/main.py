@@ -3,15 +3,17 @@
 Nothing here imports torch: `--help` answers at once. A verb imports what it needs when it runs.
 """
 
+import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
-import click
 import typer
 
 import sightline
 from sightline.cli import data, evaluate, export, models, predict, train
-from sightline.errors import SightlineError
+from sightline.errors import Interrupted, SightlineError
 
 app = typer.Typer(
     name="sightline",
@@ -47,22 +49,18 @@ def options(
 
 def main() -> None:
     """Runs the command line; ends with 0 done, 1 a promise failed, 2 wrong usage, 130/143 interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False))
+        app()
     except SightlineError as error:
-        _end(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        _end("interrupted", 130)
-    except click.ClickException as error:
-        error.show()
+        print(f"sightline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
 
-def _end(message: str, exit_code: int) -> None:
-    print(f"sightline: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Outside the training loop, which takes these signals itself, there is nothing to save."""
+    raise Interrupted(f"interrupted by {signal.Signals(number).name}", exit_code=128 + number)

@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sightline.predict import Prediction
 
 
 def command(
@@ -39,3 +42,11 @@ def command(
         typer.echo(f"not predicted: {problem}", err=True)
     if problems:
         raise typer.Exit(1)
+
+
+def _print_table(predictions: "list[Prediction]") -> None:
+    """One line a picture: its path, then the classes with their probabilities."""
+    width = max((len(each.source) for each in predictions), default=0)
+    for each in predictions:
+        answers = "  ".join(f"{label} {probability:.1%}" for label, probability in each.top)
+        typer.echo(f"{each.source:<{width}}  {answers}")

@@ -20,7 +20,8 @@ _MACHINE = "Machine"
 
 def command(
     data: Annotated[
-        str | None, typer.Argument(help="A folder of class folders, of train/val/test folders, or a known name (cifar10).")
+        str | None,
+        typer.Argument(help="A folder of class folders, of train/val/test folders, or a known name (cifar10)."),
     ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="TOML file of these flags; flags win.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: runs/DATA-MODEL.")] = None,
@@ -35,7 +36,9 @@ def command(
     interpolation: Annotated[
         Literal["bilinear", "bicubic"] | None, typer.Option(help="Resize filter.", rich_help_panel=_MODEL)
     ] = None,
-    crop_pct: Annotated[float | None, typer.Option(help="Share kept by the centre crop.", rich_help_panel=_MODEL)] = None,
+    crop_pct: Annotated[
+        float | None, typer.Option(help="Share kept by the centre crop.", rich_help_panel=_MODEL)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_TRAINING)] = None,
     batch_size: Annotated[
         int | None, typer.Option("-b", "--batch-size", help="Pictures a step.", rich_help_panel=_TRAINING)

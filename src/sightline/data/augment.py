@@ -37,7 +37,7 @@ class Augment:
 
     Reference:
         Padded crop: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, Sec. 4.2.
-        Resized crop: Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842, Sec. 6; as torchvision draws it.
+        Resized crop: Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842, Sec. 6; torchvision draws so.
 
     Deviation:
         He et al. pad with zeros; here the picture is reflected, so that no black edges appear, as in the fast CIFAR-10
@@ -103,9 +103,8 @@ class Augment:
             ConfigError: as `check`.
         """
         self.check(store)
-        # A float64 holds these products exactly; in float32 a number just below 1 times n can round up to n.
         count = _SHIFT_COLUMNS if self.scale is None else _CROP_COLUMNS
-        numbers = draw(seed, epoch, store.sources[rows.numpy()], count, stream=AUGMENT_STREAM).double()
+        numbers = draw(seed, epoch, store.sources[rows.numpy()], count, stream=AUGMENT_STREAM)
         mirrored = numbers[:, _FLIP] < self.hflip
         if self.scale is not None:
             boxes = random_boxes(store.sizes(rows), numbers[:, _TOP:], scale=self.scale, ratio=self.ratio)
@@ -156,7 +155,7 @@ def random_boxes(sizes: Tensor, numbers: Tensor, *, scale: tuple[float, float], 
 
     Args:
         sizes: int64 (N, 2), (height, width) of each picture.
-        numbers: float64 (N, 22), uniform in [0, 1): for top, left, ten areas, ten ratios.
+        numbers: float (N, 22), uniform in [0, 1): for top, left, ten areas, ten ratios.
         scale: least and greatest fraction of the area.
         ratio: least and greatest width / height.
 
@@ -164,11 +163,11 @@ def random_boxes(sizes: Tensor, numbers: Tensor, *, scale: tuple[float, float], 
         int64 (N, 4): (top, left, height, width).
 
     Example:
-        >>> random_boxes(torch.tensor([[40, 80]]), torch.zeros(1, 22).double(), scale=(0.5, 1.0), ratio=(1.0, 1.0))
+        >>> random_boxes(torch.tensor([[40, 80]]), torch.zeros(1, 22), scale=(0.5, 1.0), ratio=(1.0, 1.0))
         tensor([[ 0,  0, 40, 40]])
     """
     heights, widths = sizes[:, :1].double(), sizes[:, 1:].double()
-    top, left, area, shape = torch.split(numbers, [1, 1, _ATTEMPTS, _ATTEMPTS], dim=1)
+    top, left, area, shape = torch.split(numbers.double(), [1, 1, _ATTEMPTS, _ATTEMPTS], dim=1)
     area = heights * widths * (scale[0] + (scale[1] - scale[0]) * area)
     shape = torch.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * shape)
     box_widths = torch.sqrt(area * shape).round()  # (N, attempts)
@@ -199,7 +198,7 @@ def resized_crops(
         boxes: int64 (N, 4), (top, left, height, width) px, inside its picture.
         mirrored: bool (N,), which ones to mirror left to right.
         size: (height, width) px of the result.
-        interpolation: the filter, within one grey level of Pillow's.
+        interpolation: the filter; Pillow's up to rounding, and up to clipping where bicubic overshoots an edge.
 
     Returns:
         uint8 (N, height, width, C), contiguous.

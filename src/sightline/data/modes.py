@@ -91,7 +91,7 @@ def _floats(image: Image.Image) -> Pixels:
 
 
 def _stretched(values: npt.NDArray[np.float64], low: float, high: float) -> Pixels:
-    return np.rint((values - low) * (255 / (high - low if high > low else 1))).astype(np.uint8)
+    return np.rint((values - low) * 255 / (high - low if high > low else 1)).astype(np.uint8)
 
 
 def _opaque(mask: npt.NDArray[np.bool_]) -> Pixels:

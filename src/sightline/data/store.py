@@ -255,7 +255,8 @@ def _require_every_class(
     """Leaving bad pictures out must not make a class disappear."""
     lost = sorted(set(catalog.labels[wanted].tolist()) - set(catalog.labels[kept].tolist()))
     if lost:
+        names = ", ".join(catalog.classes[label] for label in lost)
         raise DataError(
-            f"no picture of {', '.join(catalog.classes[label] for label in lost)} can be read, so leaving out the bad ones "
-            f"would leave nothing of it. Repair some, or remove the class. The bad ones:\n{_listed(problems)}"
+            f"no picture of {names} can be read, so leaving out the bad ones would leave nothing of it. "
+            f"Repair some, or remove the class. The bad ones:\n{_listed(problems)}"
         )

@@ -10,9 +10,10 @@ from sightline.data.augment import Augment
 from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
+from sightline.models.resnet import StemName
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
-from sightline.training.options import TrainOptions
+from sightline.training.options import OptimizerName, ScheduleName, TrainOptions
 
 SMALL_PX = 96  # the side up to which a picture counts as small: the stem of the small-image networks fits it
 STATISTICS_SAMPLE = 2000  # pictures behind mean and std: the standard error of the mean is then under 0.01
@@ -45,7 +46,7 @@ class Plan:
     """
 
     model: str
-    stem: str | None
+    stem: StemName | None
     drop: float | None
     preprocess: Preprocess
     augment: Augment
@@ -72,7 +73,11 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
         "model",
         "airbench_small" if is_small else "resnet18",
         f"pictures of {_px(catalog.typical_size)}: "
-        + ("a network made for small pictures and short runs" if is_small else "a residual network, the safe choice from scratch"),
+        + (
+            "a network made for small pictures and short runs"
+            if is_small
+            else "a residual network, the safe choice from scratch"
+        ),
     )
     augment = _augment(choose, catalog, is_small=is_small, num_train=num_train)
     preprocess = _preprocess(choose, catalog, img_size, is_small=is_small)
@@ -122,19 +127,29 @@ def _augment(choose: _Chooser, catalog: Catalog, *, is_small: bool, num_train: i
     if is_small and choose.settings.scale is None:
         padding = choose("crop_padding", 2, "shifts by up to 2 px (airbench, arXiv:2404.00498, Sec. 3.1)")
         return Augment(hflip=hflip, crop_padding=padding)
-    scale = choose("scale", (0.35, 1.0), f"{num_train} photographs: crops of a third of the area and more, not 8 %, which needs ImageNet's number")
+    scale = choose(
+        "scale",
+        (0.35, 1.0),
+        f"{num_train} photographs: crops of a third of the area and more, not 8 %, which needs ImageNet's number",
+    )
     ratio = choose("ratio", (3 / 4, 4 / 3), "Szegedy et al. 2014, Sec. 6")
     return Augment(hflip=hflip, crop_padding=choose.settings.crop_padding or 0, scale=scale, ratio=ratio)
 
 
 def _preprocess(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: bool) -> Preprocess:
-    channels = choose("in_chans", catalog.channels, "every picture is grey" if catalog.channels == 1 else "the pictures are in colour")
+    channels = choose(
+        "in_chans", catalog.channels, "every picture is grey" if catalog.channels == 1 else "the pictures are in colour"
+    )
     geometry = Preprocess(
         input_size=(channels, img_size, img_size),
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
         interpolation=choose("interpolation", "bicubic", "the sharper of the two filters"),
-        crop_fraction=choose("crop_pct", 1.0 if is_small else 0.95, "keep the whole picture" if is_small else "cut the rim: the subject is in the middle"),
+        crop_fraction=choose(
+            "crop_pct",
+            1.0 if is_small else 0.95,
+            "keep the whole picture" if is_small else "cut the rim: the subject is in the middle",
+        ),
     )
     mean, std, count = _channel_statistics(catalog, geometry)
     choose.choices.append(Choice("mean, std", f"{_figures(mean)}, {_figures(std)}", f"of {count} training pictures"))
@@ -168,17 +183,27 @@ def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) ->
         _batch_size(num_train, largest=512 if is_airbench else 128 if is_small else 32),
         f"{num_train} training pictures: large enough to use the machine, small enough for 30 steps an epoch",
     )
-    opt = choose("opt", "sgd" if is_airbench else "adamw", "Nesterov momentum, as airbench" if is_airbench else "works for every network without tuning")
+    opt: OptimizerName = choose(
+        "opt",
+        "sgd" if is_airbench else "adamw",
+        "Nesterov momentum, as airbench" if is_airbench else "works for every network without tuning",
+    )
     if is_airbench and opt == "sgd":
-        lr = choose("lr", round(0.5 * batch_size / 512, 6), "0.5 for a batch of 512, in proportion (Goyal et al. 2017, Sec. 2.1)")
+        lr = choose(
+            "lr",
+            round(0.5 * batch_size / 512, 6),
+            "0.5 for a batch of 512, in proportion (Goyal et al. 2017, Sec. 2.1)",
+        )
     elif opt in ("sgd", "momentum"):
-        lr = choose("lr", round(0.1 * batch_size / 128, 6), "0.1 for a batch of 128 (He et al. 2015, Sec. 4.2), in proportion")
+        lr = choose(
+            "lr", round(0.1 * batch_size / 128, 6), "0.1 for a batch of 128 (He et al. 2015, Sec. 4.2), in proportion"
+        )
     else:
         lr = choose("lr", 1e-3, "the usual rate of Adam")
     decay = 5e-4 if opt in ("sgd", "momentum") else 0.05
     is_averaged = choose("model_ema", False, "the schedule ends near zero, which averages already")
     ema_decay = choose("model_ema_decay", 0.999, "about the last 1000 steps") if is_averaged else None
-    sched = choose("sched", "onecycle", "the shortest way to a good score (Smith 2018, arXiv:1803.09820)")
+    sched: ScheduleName = choose("sched", "onecycle", "the shortest way to a good score (Smith 2018, arXiv:1803.09820)")
     warmup = 0.2 * epochs if sched == "onecycle" else 0.0
     return TrainOptions(
         epochs=epochs,
@@ -190,7 +215,9 @@ def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) ->
         warmup_epochs=choose("warmup_epochs", round(warmup, 4), "a fifth of the run" if warmup else "none is needed"),
         min_lr=choose("min_lr", 0.0, "end at rest"),
         weight_decay=choose("weight_decay", decay, f"usual with {opt}; not on norms and biases"),
-        smoothing=choose("smoothing", 0.2 if is_airbench else 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"),
+        smoothing=choose(
+            "smoothing", 0.2 if is_airbench else 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"
+        ),
         clip_grad=settings.clip_grad,
         model_ema_decay=ema_decay,
         seed=choose("seed", 0, "the same seed gives the same run"),

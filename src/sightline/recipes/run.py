@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
@@ -22,10 +23,13 @@ import sightline
 from sightline import metrics
 from sightline.atomic import sweep, write_text
 from sightline.bundle import CONFIG, save_bundle
+from sightline.config import from_mapping
 from sightline.data.catalog import Catalog, Problem
+from sightline.data.decode import BadImage
 from sightline.data.loader import EvalLoader, TrainLoader
 from sightline.data.lock import data_lock, verify_lock
-from sightline.data.sources import open_data
+from sightline.data.preprocess import Preprocess
+from sightline.data.sources import Arrays, open_data
 from sightline.data.split import assign_splits
 from sightline.data.store import Store
 from sightline.errors import BundleError, ConfigError, DataError, MissingExtraError
@@ -33,6 +37,7 @@ from sightline.evaluation import evaluate, write_results
 from sightline.models import zoo
 from sightline.models.base import Classifier, InitialisesFromData
 from sightline.predict import Predictor, load
+from sightline.progress import bars, labelled
 from sightline.recipes.plan import Plan, make_plan
 from sightline.recipes.settings import Settings
 from sightline.report.html import write_report
@@ -42,6 +47,7 @@ from sightline.training.loop import Validate, fit
 from sightline.training.state import Checkpoints, TrainState
 from sightline.training.terminal import Terminal
 
+WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
 RUN_FILE = "run.json"  # what a resumed run must know before its first checkpoint is read
 
 
@@ -65,7 +71,7 @@ class RunFile:
 
 
 def train(
-    data: str | Path | Catalog | tuple[np.ndarray, np.ndarray] | None,
+    data: str | Path | Catalog | Arrays | None,
     *,
     model: str | None = None,
     epochs: int | None = None,
@@ -105,21 +111,23 @@ def train(
     console = console or Console(stderr=True)
     asked = {"model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
-    settings = dataclasses.replace(settings or Settings(), **given)
+    settings = from_mapping({**dataclasses.asdict(settings or Settings()), **given}, Settings, source="train")
     if resume:
         return _resume(data, settings, given_output=output, console=console)
     if data is None:
         raise ConfigError("no data given. Give a folder of class folders or a known name such as cifar10.")
 
     runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
-    catalog, notes = _open(data, settings)
+    catalog, notes = _open(data, settings, console)
     plan = make_plan(settings, catalog, runtime)
     folder = _new_folder(output, f"{catalog.name}-{plan.model}")
     run = RunFile(
         data=str(data) if isinstance(data, str | Path) else None,
         settings=settings,
         plan=plan,
-        command=shlex.join(["sightline", *sys.argv[1:]]) if Path(sys.argv[0]).stem == "sightline" else "sightline.train(...)",
+        command=shlex.join(["sightline", *sys.argv[1:]])
+        if Path(sys.argv[0]).stem == "sightline"
+        else "sightline.train(...)",
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     write_text(folder / RUN_FILE, TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n")
@@ -128,7 +136,7 @@ def train(
 
 
 def _resume(
-    data: str | Path | Catalog | tuple[np.ndarray, np.ndarray] | None,
+    data: str | Path | Catalog | Arrays | None,
     settings: Settings,
     *,
     given_output: str | Path | None,
@@ -148,10 +156,12 @@ def _resume(
         raise ConfigError(f"{folder} was trained on arrays, which it does not keep: give them again as data.")
     for left in (folder, folder / "checkpoints"):
         sweep(left)
-    keep = {name: getattr(settings, name) for name in ("device", "amp", "threads") if getattr(settings, name) is not None}
+    keep = {
+        name: getattr(settings, name) for name in ("device", "amp", "threads") if getattr(settings, name) is not None
+    }
     machine = dataclasses.replace(run.settings, **keep)
     runtime = choose_runtime(device=machine.device, amp=machine.amp, threads=machine.threads)
-    catalog, notes = _open(source, run.settings)
+    catalog, notes = _open(source, run.settings, console)
     _say_plan(console, catalog, notes, run.plan, runtime, folder)
     return _run(folder, run, catalog, runtime, console=console, resume=True)
 
@@ -161,10 +171,9 @@ def _run(
 ) -> Predictor:
     """The run itself, in order."""
     plan = run.plan
-    with _progress(console) as progress:
-        train_store, val_store, skipped = _stores(catalog, plan, runtime, bool(run.settings.skip_bad), progress)
-    lock = data_lock(catalog, skipped)
-    _write_or_check_lock(folder / "data.lock.json", lock, catalog)
+    skip_bad = bool(run.settings.skip_bad)
+    train_store, val_store, skipped = _stores(catalog, plan, runtime, skip_bad=skip_bad, console=console)
+    lock = _lock(folder / "data.lock.json", catalog, skipped)
 
     torch.manual_seed(plan.options.seed)
     net = zoo.build(
@@ -178,12 +187,16 @@ def _run(
     if net.stem_reason:
         console.print(f"  {net.stem_reason}", highlight=False)
     loader = TrainLoader(
-        train_store, plan.preprocess, plan.augment, batch_size=plan.options.batch_size, seed=plan.options.seed, device=runtime.device
+        train_store,
+        plan.preprocess,
+        plan.augment,
+        batch_size=plan.options.batch_size,
+        seed=plan.options.seed,
+        device=runtime.device,
     )
-    _check_size(net, plan, train_store)
+    _check_size(net, plan.preprocess)
     if isinstance(net, InitialisesFromData):
-        first = next(iter(EvalLoader(train_store, plan.preprocess, batch_size=5000, device=torch.device("cpu"))))
-        net.initialise_from(first.images)
+        net.initialise_from(_first_pictures(loader, WHITENING_SAMPLE))
 
     state = _fit(folder, run, net, loader, val_store, runtime, lock, console=console, resume=resume)
     write_history(folder / "history.csv", state.history)
@@ -192,69 +205,90 @@ def _run(
     result = evaluate(predictor, catalog, skip_bad=bool(run.settings.skip_bad))
     write_results(folder, result)
     report = write_report(folder, picture=_picture_source(catalog))
-    console.print(str(result.metrics), highlight=False)
+    console.print(str(result), highlight=False, markup=False)
     console.print(f"bundle: {folder}\nreport: {report}", highlight=False)
     return predictor
 
 
-def _open(data: str | Path | Catalog | tuple[np.ndarray, np.ndarray], settings: Settings) -> tuple[Catalog, list[str]]:
+def _open(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
     """The catalog with its splits assigned, and sentences about how."""
+    with bars(console) as bar:
+        opened = open_data(data, channels=settings.in_chans, progress=labelled(bar))
     catalog, notes = assign_splits(
-        open_data(data),
+        opened,
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=settings.seed or 0,
     )
     if not len(catalog.select("train")):
-        raise DataError(f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions.")
+        raise DataError(
+            f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
+        )
     return catalog, [*catalog.notes, *notes]
 
 
 def _stores(
-    catalog: Catalog, plan: Plan, runtime: Runtime, skip_bad: bool, progress: "_Progress"
+    catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console
 ) -> tuple[Store, Store | None, list[Problem]]:
     """The decoded pictures of the training and validation splits, and what was left out."""
-    skipped: list[Problem] = list(catalog.problems) if skip_bad else []
-    stores: dict[str, Store | None] = {"train": None, "val": None}
-    for split in stores:
-        indices = catalog.select(split)
-        if not len(indices):
-            continue
-        stores[split], problems = Store.build(
-            catalog,
-            indices,
-            preprocess=plan.preprocess,
-            keep_margin=plan.keep_margin if split == "train" else None,
-            threads=runtime.threads,
-            skip_bad=skip_bad,
-            progress=progress(f"decoding {split}"),
-        )
-        skipped += problems
-    if stores["train"] is None:  # every picture was bad; without skip_bad Store.build has raised
-        raise DataError("no training picture could be read. Run again without --skip-bad to see the reasons.")
-    return stores["train"], stores["val"], skipped
-
-
-def _write_or_check_lock(path: Path, lock: dict[str, Any], catalog: Catalog) -> None:
-    """A new run writes what it used; a resumed one must find the same."""
-    if not path.exists():
-        write_text(path, json.dumps(lock, indent=1, ensure_ascii=False) + "\n")
-        return
-    differences = verify_lock(json.loads(path.read_text(encoding="utf-8")), catalog)
-    if differences:
+    if catalog.problems and not skip_bad:
+        listed = "".join(f"\n  {problem}" for problem in catalog.problems[:20])
+        more = f"\n  and {len(catalog.problems) - 20} more" if len(catalog.problems) > 20 else ""
         raise DataError(
-            f"the data has changed since this run began: {'; '.join(differences[:3])}. "
-            "Put it back as it was, or start a new run with another --output."
+            f"{len(catalog.problems)} files of {catalog.name} cannot be used:{listed}{more}\n"
+            "Repair or remove them, or leave them out with --skip-bad (they are then listed in data.lock.json)."
         )
+    skipped: list[Problem] = []
+    stores: dict[str, Store] = {}
+    with bars(console) as bar:
+        for split in ("train", "val"):
+            indices = catalog.select(split)
+            if len(indices):
+                stores[split], problems = Store.build(
+                    catalog,
+                    indices,
+                    preprocess=plan.preprocess,
+                    keep_margin=plan.keep_margin if split == "train" else None,
+                    threads=runtime.threads,
+                    skip_bad=skip_bad,
+                    progress=bar(f"decoding {split}"),
+                )
+                skipped += problems
+    for problem in skipped:
+        console.print(f"  left out: {problem}", highlight=False, markup=False)
+    return stores["train"], stores.get("val"), skipped
 
 
-def _check_size(net: Classifier, plan: Plan, store: Store) -> None:
+def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
+    """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest."""
+    if path.exists():
+        lock = json.loads(path.read_text(encoding="utf-8"))
+        if differences := verify_lock(lock, catalog):
+            raise DataError(
+                f"the data has changed since this run began: {'; '.join(differences[:3])}. "
+                "Put it back as it was, or start a new run with another --output."
+            )
+    else:
+        lock = data_lock(catalog, skipped)
+        write_text(path, json.dumps(lock, indent=1, ensure_ascii=False) + "\n")
+    return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
+
+
+def _first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:
+    """The first normalised training pictures of epoch 0, on the CPU, where the network is built."""
+    batches = []
+    for batch in loader.epoch(0):
+        batches.append(batch.images.cpu())
+        if sum(map(len, batches)) >= count:
+            break
+    return torch.cat(batches)[:count]
+
+
+def _check_size(net: Classifier, preprocess: Preprocess) -> None:
     """One picture through the network before anything long begins: its size error comes now."""
-    _, height, width = plan.preprocess.input_size
-    channels = plan.preprocess.channels
     net.eval()
     with torch.inference_mode():
-        net(torch.zeros(1, channels, height, width))
+        net(torch.zeros(1, *preprocess.input_size))
     net.train()
 
 
@@ -265,7 +299,7 @@ def _fit(
     loader: TrainLoader,
     val_store: Store | None,
     runtime: Runtime,
-    lock: dict[str, Any],
+    data_digest: str,
     *,
     console: Console,
     resume: bool,
@@ -278,10 +312,13 @@ def _fit(
         "augment": dataclasses.asdict(run.plan.augment),
         "preprocess": run.plan.preprocess.to_dict(),
         "options": dataclasses.asdict(options),
-        "data": lock["digest"],
+        "data": data_digest,
     }
     checkpoints = Checkpoints(
-        folder / "checkpoints", identity=identity, every_s=options.checkpoint_every_s, say=lambda text: console.print(text, highlight=False)
+        folder / "checkpoints",
+        identity=identity,
+        every_s=options.checkpoint_every_s,
+        say=lambda text: console.print(text, highlight=False),
     )
     total_steps = options.epochs * loader.steps_per_epoch
     with Terminal(total_steps=total_steps, epochs=options.epochs, console=console) as terminal:
@@ -324,7 +361,7 @@ def _save(
     catalog: Catalog,
     val_store: Store | None,
     runtime: Runtime,
-    lock: dict[str, Any],
+    data_digest: str,
 ) -> Path:
     """Calibrates on the validation pictures and writes the bundle."""
     net.load_state_dict(state.best_net.state_dict())
@@ -346,9 +383,13 @@ def _save(
             "test_fraction": run.settings.test_fraction,
             "seed": run.plan.options.seed,
             "counts": catalog.counts(),
-            "digest": lock["digest"],
+            "digest": data_digest,
         },
-        "training": {"epochs": state.epoch, "steps": state.step, "parameters": sum(p.numel() for p in net.parameters())},
+        "training": {
+            "epochs": state.epoch,
+            "steps": state.step,
+            "parameters": sum(p.numel() for p in net.parameters()),
+        },
     }
     save_bundle(
         folder,
@@ -402,7 +443,9 @@ def _read_run(folder: Path) -> RunFile:
     try:
         return TypeAdapter(RunFile).validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"no run to resume at {folder}: it has no {RUN_FILE}. Give the folder of an interrupted run.") from None
+        raise BundleError(
+            f"no run to resume at {folder}: it has no {RUN_FILE}. Give the folder of an interrupted run."
+        ) from None
     except (OSError, ValidationError) as error:
         raise BundleError(f"{path} cannot be read: {error}. Start the run again.") from error
 
@@ -417,6 +460,31 @@ def _require_same_settings(now: Settings, then: Settings, folder: Path) -> None:
             flag = f"--{field.name.replace('_', '-')}"
             was = "was chosen by the run itself" if before is None else f"was {before}"
             raise ConfigError(
-                f"{flag} is {asked}, but in the run {folder} it {was}: a resumed run keeps its settings. Leave {flag} out, "
-                "or start a new run."
+                f"{flag} is {asked}, but in the run {folder} it {was}: a resumed run keeps its settings. "
+                f"Leave {flag} out, or start a new run."
             )
+
+
+def _say_plan(console: Console, catalog: Catalog, notes: list[str], plan: Plan, runtime: Runtime, folder: Path) -> None:
+    """What will be done and why, before it is done."""
+    counts = ", ".join(f"{sum(row.values()):,} {split}" for split, row in catalog.counts().items())
+    lines = [f"{catalog.name}: {len(catalog.classes)} classes, {counts} pictures", *notes]
+    lines += [f"on {reason}" if number == 0 else reason for number, reason in enumerate(runtime.reasons)]
+    width = max(len(choice.name) for choice in plan.choices)
+    lines += [f"{choice.name:<{width}}  {choice.value}  ({choice.reason})" for choice in plan.choices]
+    lines.append(f"writing to {folder}")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _picture_source(catalog: Catalog) -> Callable[[str], npt.NDArray[np.uint8] | None]:
+    """From a picture's name to its pixels, for the report."""
+    number = {catalog.images.name(index): index for index in range(len(catalog))}
+
+    def picture(name: str) -> npt.NDArray[np.uint8] | None:
+        try:
+            return catalog.images.read(number[name])
+        except (KeyError, BadImage):
+            return None
+
+    return picture

@@ -123,6 +123,28 @@ def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_history(path: Path) -> list[HistoryRow]:
+    """Reads history.csv back.
+
+    Args:
+        path: the file.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_history_row(row) for row in csv.DictReader(file)]
+
+
+def _history_row(row: dict[str, str]) -> HistoryRow:
+    return HistoryRow(
+        epoch=int(row["epoch"]),
+        step=int(row["step"]),
+        learning_rate=float(row["learning_rate"]),
+        train_loss=float(row["train_loss"]),
+        train_accuracy=float(row["train_accuracy"]),
+        val_loss=float(row["val_loss"]) if row["val_loss"] else None,
+        val_accuracy=float(row["val_accuracy"]) if row["val_accuracy"] else None,
+    )
+
+
 class TensorBoard:
     """Scalars for TensorBoard: loss and learning rate by step, the epoch's figures by epoch.
 
@@ -154,12 +176,12 @@ class TensorBoard:
                 self._add(name.replace("_", "/", 1), row[name], step)
         self._add("speed/images_per_s", event.images_per_s, step)
         if self._writer is not None:
-            self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.flush()
 
     def _add(self, name: str, value: float, step: int) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, and slow to import
 
             # a resumed run drops what a killed process logged from this step on
-            self._writer = SummaryWriter(str(self._folder), purge_step=step)  # type: ignore[no-untyped-call]
-        self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
+        self._writer.add_scalar(name, value, step)

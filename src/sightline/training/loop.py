@@ -130,6 +130,6 @@ def _require_finite(loss: float, batch: Batch, state: TrainState) -> None:
     names = batch.names()
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise TrainingError(
-        f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1}); the weights are those before this step. "
-        f"Lower --lr, set --clip-grad 1, or use --no-amp. The batch: {listed}."
+        f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1}); "
+        f"the weights are those before this step. Lower --lr, set --clip-grad 1, or use --no-amp. The batch: {listed}."
     )

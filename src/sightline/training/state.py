@@ -123,8 +123,8 @@ class Checkpoints:
                 save_file(tensors, temporary, {"state": header, "sha256": _digest(tensors, header)})
         except (OSError, SafetensorError) as error:
             raise BundleError(
-                f"cannot write the checkpoint {path}: {error}. Training stopped at step {state.step}; the checkpoints before "
-                "it are whole. Free space, then go on with --resume."
+                f"cannot write the checkpoint {path}: {error}. Training stopped at step {state.step}; "
+                "the checkpoints before it are whole. Free space, then go on with --resume."
             ) from error
         for old in self._newest_first()[GENERATIONS:]:
             old.unlink()

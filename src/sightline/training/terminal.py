@@ -59,9 +59,10 @@ class Terminal:
             self._last_line_s = now
             left_s = (self._total_steps - state.step) * event.num_pictures / max(rate, 1e-9)
             self._console.print(
-                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  loss {event.loss:.3f}  "
-                f"accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s  {left_s:.0f} s left",
+                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  "
+                f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s  {left_s:.0f} s left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def epoch_done(self, event: EpochDone) -> None:
@@ -69,7 +70,8 @@ class Terminal:
         row = event.row
         val = "" if row.val_loss is None else f"  val loss {row.val_loss:.3f} accuracy {row.val_accuracy:.1%}"
         self._console.print(
-            f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}{val}  "
-            f"{event.images_per_s:,.0f} images/s",
+            f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}"
+            f"{val}  {event.images_per_s:,.0f} images/s",
             highlight=False,
+            soft_wrap=True,
         )

@@ -1,0 +1,142 @@
+"""Exactly which data a model was trained on: every file with its split, label and hash, and every one refused."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Problem
+from sightline.errors import DataError
+
+_VERSION = 1
+_BATCH = 4096  # files under way at a time, so that a million of them do not wait in memory
+_SHOWN = 10
+
+
+def data_lock(catalog: Catalog, skipped: Sequence[Problem] = ()) -> dict[str, Any]:
+    """What `data.lock.json` holds; equal data gives an equal lock, on any machine.
+
+    Args:
+        catalog: with its splits assigned.
+        skipped: pictures that were refused when they were decoded; the catalog's own problems are added.
+
+    Returns:
+        JSON. `name` and `classes`; `splits`, with the number of pictures of each; `files`, with the path, split, label
+        and SHA-256 of each, sorted by path; `skipped`, with path and reason. Pictures that came as arrays have, in the
+        place of `files`, `pixels` (one SHA-256 of all of them), a digest of the members and labels of each split, and
+        `sources`, the files that they were read from.
+
+    Raises:
+        BadImage: a file that is not among the skipped ones cannot be read.
+    """
+    refused = {problem.path: problem.reason for problem in (*catalog.problems, *skipped)}
+    used = np.array([index for index in range(len(catalog)) if catalog.images.name(index) not in refused], np.int64)
+    members = {split: used[catalog.splits[used] == number] for number, split in enumerate(SPLITS)}
+    lock: dict[str, Any] = {
+        "version": _VERSION,
+        "name": catalog.name,
+        "classes": list(catalog.classes),
+        "splits": {split: {"pictures": len(indices)} for split, indices in members.items() if len(indices)},
+    }
+    if isinstance(catalog.images, ArrayImages):
+        for split, row in lock["splits"].items():
+            row["sha256"] = _members_digest(catalog, members[split])
+        lock["pixels"] = hashlib.sha256(np.ascontiguousarray(catalog.images.pixels).data).hexdigest()
+        lock["sources"] = [{"path": path.name, "sha256": _file_digest(path)} for path in catalog.source_files]
+    else:
+        lock["files"] = sorted(_file_rows(catalog, used), key=lambda row: row["path"])
+    lock["skipped"] = [{"path": path, "reason": refused[path]} for path in sorted(refused)]
+    return lock
+
+
+def verify_lock(lock: Mapping[str, Any], catalog: Catalog) -> list[str]:
+    """Compare data with the lock of an earlier run.
+
+    Args:
+        lock: what `data_lock` gave then.
+        catalog: the data as it is now, with its splits assigned the same way.
+
+    Returns:
+        The first ten differences in sentences, and how many more there are; empty where there is none.
+
+    Raises:
+        DataError: the lock is of another version or damaged.
+    """
+    try:
+        if lock["version"] != _VERSION:
+            raise DataError(f"the data lock has version {lock['version']}; this program reads version {_VERSION}.")
+        skipped = [Problem(row["path"], row["reason"]) for row in lock["skipped"]]
+        differences = list(_differences(lock, data_lock(catalog, skipped)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the data lock is damaged ({type(error).__name__}: {error}).") from error
+    if len(differences) > _SHOWN:
+        return [*differences[:_SHOWN], f"and {len(differences) - _SHOWN:,} more differences"]
+    return differences
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    if old["classes"] != new["classes"]:
+        yield f"the classes were {', '.join(old['classes'])} and are now {', '.join(new['classes'])}"
+    if ("files" in old) != ("files" in new):
+        yield f"the pictures came as {_kind(old)} and come now as {_kind(new)}"
+    elif "files" in old:
+        yield from _file_differences(old["files"], new["files"])
+    else:
+        if old["pixels"] != new["pixels"]:
+            yield "the pixels of the pictures have changed"
+        if old["splits"] != new["splits"]:
+            yield f"the splits or labels have changed: {_sizes(old)} before, {_sizes(new)} now"
+
+
+def _file_differences(old_rows: list[dict[str, str]], new_rows: list[dict[str, str]]) -> Iterator[str]:
+    old, new = ({row["path"]: row for row in rows} for rows in (old_rows, new_rows))
+    for path in sorted(old.keys() | new.keys()):
+        if path not in new:
+            yield f"{path} is gone"
+        elif path not in old:
+            yield f"{path} is new"
+        elif old[path]["sha256"] != new[path]["sha256"]:
+            yield f"{path} has another content"
+        else:
+            for key in ("split", "label"):
+                if old[path][key] != new[path][key]:
+                    yield f"{path} had the {key} {old[path][key]} and has now {new[path][key]}"
+
+
+def _kind(lock: Mapping[str, Any]) -> str:
+    return "files" if "files" in lock else "arrays"
+
+
+def _sizes(lock: Mapping[str, Any]) -> str:
+    return ", ".join(f"{row['pictures']:,} {split}" for split, row in lock["splits"].items())
+
+
+def _file_rows(catalog: Catalog, used: npt.NDArray[np.int64]) -> Iterator[dict[str, str]]:
+    def row(index: int) -> dict[str, str]:
+        return {
+            "path": catalog.images.name(index),
+            "split": SPLITS[catalog.splits[index]],
+            "label": catalog.classes[catalog.labels[index]],
+            "sha256": hashlib.sha256(catalog.images.content(index)).hexdigest(),
+        }
+
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(used), _BATCH):
+            yield from threads.map(row, used[start : start + _BATCH].tolist())
+
+
+def _members_digest(catalog: Catalog, indices: npt.NDArray[np.int64]) -> str:
+    pairs = np.stack([indices, catalog.labels[indices]], axis=1)
+    return hashlib.sha256(pairs.astype("<i8").tobytes()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read any more ({type(error).__name__}: {error.strerror}).") from error

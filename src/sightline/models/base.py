@@ -1,0 +1,100 @@
+"""What every network of the zoo has in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from sightline.errors import ShapeError
+
+Stage = Callable[[Tensor], Tensor]
+
+
+class Classifier(nn.Module, ABC):
+    """A network from pictures to logits, made of named stages.
+
+    A subclass sets the attributes and says once, in `stages`, what runs in which order; `forward` and `endpoints` both
+    follow that.
+
+    Attributes:
+        num_classes: outputs.
+        in_channels: channels of the pictures.
+        num_features: width of the features that the last linear layer takes.
+        min_size: smallest (height, width) that works, px: under it some stage would see nothing but padding.
+        fixed_size: the only (height, width) that works, px; None where any from `min_size` on does.
+        name: the zoo's name of the variant, for messages; set by `zoo.build`.
+        stem_reason: why the stem is as it is, in a sentence; empty where there was nothing to choose.
+        model_args: plain JSON arguments with which `zoo.build` makes the same network again; set by `zoo.build`.
+
+    Shape:
+        (N, in_channels, H, W) float, normalised -> (N, num_classes) logits.
+    """
+
+    num_classes: int
+    in_channels: int
+    num_features: int
+    min_size: tuple[int, int] = (1, 1)
+    fixed_size: tuple[int, int] | None = None
+    name: str = ""
+    stem_reason: str = ""
+    model_args: Mapping[str, Any]
+
+    @abstractmethod
+    def stages(self) -> dict[str, Stage]:
+        """The network in order. The last stage is "head", whose output is the logits."""
+
+    @property
+    @abstractmethod
+    def classifier_head(self) -> nn.Linear:
+        """The last linear layer: the one to replace for other classes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_shape(x)
+        for stage in self.stages().values():
+            x = stage(x)
+        return x
+
+    def endpoints(self, images: Tensor) -> dict[str, Tensor]:
+        """The output of every stage, by name and in order; the last is the logits.
+
+        Args:
+            images: (N, in_channels, H, W).
+        """
+        self._check_shape(images)
+        outputs = {}
+        x = images
+        for name, stage in self.stages().items():
+            outputs[name] = x = stage(x)
+        return outputs
+
+    def _check_shape(self, images: Tensor) -> None:
+        name = self.name or type(self).__name__
+        if images.dim() != 4 or images.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"{name} needs images of shape (N, {self.in_channels}, H, W), got {tuple(images.shape)}. "
+                "Batch them, or build the network with in_channels."
+            )
+        size = images.shape[2], images.shape[3]
+        if self.fixed_size is not None and size != self.fixed_size:
+            raise ShapeError(
+                f"{name} was built for images of {_px(self.fixed_size)}, got {_px(size)}: "
+                "its dense layers fix the size. Resize the images, or build it with another image_size (--img-size)."
+            )
+        if size[0] < self.min_size[0] or size[1] < self.min_size[1]:
+            raise ShapeError(
+                f"{name} needs images of at least {_px(self.min_size)}, got {_px(size)}. "
+                "Enlarge --img-size, or choose a network for smaller images (resnet20 takes 4x4 px)."
+            )
+
+
+@runtime_checkable
+class InitialisesFromData(Protocol):
+    """A network that sets some of its first weights from pictures, before training."""
+
+    def initialise_from(self, images: Tensor) -> None:
+        """Looks at normalised pictures (N, C, H, W), a few thousand, and sets those weights."""
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]} px"

@@ -1,0 +1,152 @@
+"""report.html: one page about a bundle that needs nothing but itself.
+
+No request leaves the page: style, script and pictures are inside it, and its content security policy forbids the rest. Every
+value is escaped on its way into the template, since class names and paths are whatever a user's folders are called.
+"""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import sightline
+from sightline.atomic import write_text
+from sightline.errors import BundleError, DataError
+from sightline.report.advice import advise
+from sightline.report.contents import Contents, Mistake, read_contents
+from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
+from sightline.report.thumbnails import thumbnail
+from sightline.report.words import calibration_words, facts, headline, provenance, tiles, uses
+
+REPORT = "report.html"
+MOST_IN_TABLE = 30  # classes of a confusion matrix with numbers; beyond, a picture
+MOST_IN_PICTURE = 100  # beyond, only the most confused pairs
+PAIRS_SHOWN = 15
+REFUSED_SHOWN = 200
+DARK = 140  # luminance under which white digits are read better
+
+PictureSource = Callable[[str], npt.NDArray[np.uint8] | None]
+
+
+def write_report(bundle_path: str | Path, *, picture: PictureSource | None = None) -> Path:
+    """Writes `report.html` into a bundle from the files that lie there.
+
+    Args:
+        bundle_path: the folder.
+        picture: gives the picture of a name in predictions.csv, uint8 (H, W, C) with 1 or 3 channels, or None where it
+            is not at hand. It is asked for the worst mistakes, 24 at most. Without it the page shows their names.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        BundleError: the folder is no bundle, or the page cannot be written.
+    """
+    contents = read_contents(bundle_path)
+    path = contents.path / REPORT
+    try:
+        # a name may hold what UTF-8 cannot: half of a surrogate pair, from a file name of other bytes
+        write_text(path, render(contents, picture=picture).encode("utf-8", "backslashreplace").decode())
+    except OSError as error:
+        raise BundleError(f"cannot write {path}: {error.strerror}. Free space, or make the folder writable.") from error
+    return path
+
+
+def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
+    """The page as text.
+
+    Args:
+        contents: of the bundle.
+        picture: as for `write_report`.
+    """
+    environment = Environment(
+        loader=PackageLoader("sightline", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = files("sightline.report").joinpath("table.js.jinja").read_text(encoding="utf-8")
+    mistakes = [_shown(mistake, picture) for mistake in contents.mistakes or ()]
+    return environment.get_template("report.html.jinja").render(
+        contents=contents,
+        advice=advise(contents),
+        headline=headline(contents),
+        tiles=tiles(contents),
+        trained=facts(contents),
+        curves=curves(contents.history) if contents.history else (),
+        matrix=_matrix(contents),
+        pairs=contents.pairs(PAIRS_SHOWN),
+        reliability=reliability(contents.calibration) if contents.calibration else None,
+        calibration_words=calibration_words(contents),
+        mistakes=mistakes,
+        has_pictures=any(each.uri for each in mistakes),
+        refused_shown=REFUSED_SHOWN,
+        uses=uses(contents),
+        provenance=provenance(contents),
+        version=sightline.__version__,
+        script=Markup(script),
+        script_digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+@dataclass(frozen=True)
+class ShownMistake(Mistake):
+    """A mistake with its thumbnail; None where the picture is not at hand."""
+
+    uri: str | None
+
+
+def _shown(mistake: Mistake, picture: PictureSource | None) -> ShownMistake:
+    pixels = None
+    if picture is not None:
+        try:
+            pixels = picture(mistake.source)
+        except (DataError, OSError, LookupError):  # moved or changed since the evaluation: the page still has its name
+            pixels = None
+    uri = None if pixels is None else thumbnail(pixels)
+    return ShownMistake(mistake.source, mistake.true, mistake.predicted, mistake.probability, uri)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the confusion matrix as a table cell."""
+
+    count: int
+    colour: str
+    is_dark: bool
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The confusion matrix in the form that its size allows: cells, or a drawing, or neither."""
+
+    cells: Sequence[Sequence[Cell]]
+    drawing: Drawing | None
+
+
+def _matrix(contents: Contents) -> Matrix:
+    scores = contents.scores
+    if scores is None or len(contents.classes) > MOST_IN_PICTURE:
+        return Matrix((), None)
+    if len(contents.classes) > MOST_IN_TABLE:
+        return Matrix((), confusion_map(scores.confusion, contents.classes))
+    colours = cell_colours(scores.confusion)
+    dark = colours @ np.array([0.299, 0.587, 0.114]) < DARK  # luma, ITU-R BT.601
+    cells = [
+        [
+            Cell(int(count), "#{:02x}{:02x}{:02x}".format(*colour), bool(is_dark))
+            for count, colour, is_dark in zip(counts, row_colours, row_dark, strict=True)
+        ]
+        for counts, row_colours, row_dark in zip(scores.confusion, colours, dark, strict=True)
+    ]
+    return Matrix(cells, None)

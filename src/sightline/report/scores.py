@@ -1,0 +1,274 @@
+"""The scores of a bundle, as the report shows them: from metrics.json, calibration.json and predictions.csv."""
+
+import csv
+import heapq
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.metrics import Bin, Interval, wilson
+
+SPLIT_NAMES = {"train": "training", "val": "validation"}
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class's figures; None where one is not defined, such as the recall of a class without a picture."""
+
+    name: str
+    support: int
+    precision: Interval | None
+    recall: Interval | None
+    f1: Interval | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The figures of `metrics.json`.
+
+    Args:
+        split: what was scored.
+        num_samples: how many pictures.
+        accuracy: the share of right answers.
+        top5: the share of pictures whose class is among the five most probable; None for few classes.
+        macro_f1: mean F1 of the classes.
+        loss: mean negative log-likelihood, nats.
+        classes: of the bundle, in index order.
+        confusion: counts (K, K), rows true, columns predicted.
+        per_class: the weakest first, by F1.
+        test_looks: how often the test split was scored; 0 where it was not.
+    """
+
+    split: str
+    num_samples: int
+    accuracy: Interval
+    top5: Interval | None
+    macro_f1: float
+    loss: float
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    per_class: tuple[ClassScores, ...]
+    test_looks: int
+
+    @property
+    def split_words(self) -> str:
+        """The scored pictures, in words."""
+        return "pictures" if self.split == "all" else f"{SPLIT_NAMES.get(self.split, self.split)} pictures"
+
+    @property
+    def largest_class(self) -> str:
+        """The class with the most scored pictures."""
+        return self.classes[int(self.confusion.sum(axis=1).argmax())]
+
+    @property
+    def largest_class_share(self) -> float:
+        """What always answering the largest class would score."""
+        return float(self.confusion.sum(axis=1).max() / self.num_samples)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The figures of `calibration.json`; the bins are those that hold pictures."""
+
+    ece: float
+    temperature: float
+    bins: tuple[Bin, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """How many pictures the bins hold."""
+        return sum(each.count for each in self.bins)
+
+    @property
+    def stated(self) -> float:
+        """The probability stated, on average."""
+        return sum((each.confidence or 0.0) * each.count for each in self.bins) / self.num_samples
+
+    @property
+    def right(self) -> float:
+        """The share of right answers."""
+        return sum(each.accuracy.value * each.count for each in self.bins if each.accuracy) / self.num_samples
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: a row of `predictions.csv`."""
+
+    source: str
+    true: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The wrong answers: how many there are, and the surest of them, surest first."""
+
+    count: int
+    worst: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One class taken for another.
+
+    Args:
+        true: the class that it was.
+        predicted: the class that was answered.
+        count: pictures.
+        of_class: their share of the true class.
+        of_errors: their share of all errors.
+        reverse: pictures confused the other way round.
+    """
+
+    true: str
+    predicted: str
+    count: int
+    of_class: float
+    of_errors: float
+    reverse: int
+
+
+def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
+    """Takes the scores from the content of `metrics.json`.
+
+    Args:
+        content: the parsed file.
+        classes: of the bundle.
+
+    Raises:
+        ValueError: the file is of another set of classes.
+        KeyError, TypeError: the file is damaged.
+    """
+    rows = content["per_class"]
+    if tuple(str(row["name"]) for row in rows) != classes:
+        raise ValueError("its classes are not the bundle's")
+    confusion = np.array(content["confusion"], dtype=np.int64)
+    if confusion.shape != (len(classes), len(classes)):
+        raise ValueError(f"its confusion matrix has shape {confusion.shape} for {len(classes)} classes")
+    per_class = [_class_scores(row, int(confusion[index, index])) for index, row in enumerate(rows)]
+    return Scores(
+        split=str(content["split"]),
+        num_samples=int(content["num_samples"]),
+        accuracy=_required(content["top1"]),
+        top5=_interval(content["top5"]),
+        macro_f1=float(content["macro_f1"]),
+        loss=float(content["loss"]),
+        classes=classes,
+        confusion=confusion,
+        per_class=tuple(sorted(per_class, key=lambda row: (2.0 if row.f1 is None else row.f1.value, row.name))),
+        test_looks=int(content.get("test_looks", 0)),
+    )
+
+
+def read_calibration(content: Mapping[str, Any]) -> Calibration:
+    """Takes the reliability diagram from the content of `calibration.json`.
+
+    Args:
+        content: the parsed file.
+
+    Raises:
+        ValueError: no bin holds a picture.
+        KeyError, TypeError: the file is damaged.
+    """
+    bins = [
+        Bin(
+            lower=float(row["lower"]),
+            upper=float(row["upper"]),
+            count=int(row["count"]),
+            confidence=float(row["confidence"]),
+            accuracy=_required(row["accuracy"]),
+        )
+        for row in content["bins"]
+        if row["count"]
+    ]
+    if not bins:
+        raise ValueError("no bin holds a picture")
+    return Calibration(ece=float(content["ece"]), temperature=float(content["temperature"]), bins=tuple(bins))
+
+
+def read_mistakes(text: str, *, most: int) -> Mistakes:
+    """Takes the wrong answers from the text of `predictions.csv`.
+
+    Args:
+        text: the file's content.
+        most: how many to keep.
+
+    Raises:
+        ValueError, KeyError: the file is damaged.
+    """
+    wrong = [
+        Mistake(row["source"], row["true"], row["predicted"], float(row["probability"]))
+        for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if row["true"] != row["predicted"]
+    ]
+    return Mistakes(len(wrong), tuple(heapq.nlargest(most, wrong, key=lambda mistake: mistake.probability)))
+
+
+def confused_pairs(scores: Scores, *, most: int) -> tuple[Pair, ...]:
+    """The ordered pairs of classes with the most errors, most first.
+
+    Args:
+        scores: of the evaluation.
+        most: how many to give.
+    """
+    wrong = scores.confusion * (1 - np.eye(len(scores.classes), dtype=np.int64))
+    num_errors = int(wrong.sum())
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = []
+    for true, predicted in zip(*np.unravel_index(largest, wrong.shape), strict=True):
+        if count := int(wrong[true, predicted]):
+            support = int(scores.confusion[true].sum())
+            reverse = int(wrong[predicted, true])
+            pairs.append(
+                Pair(scores.classes[true], scores.classes[predicted], count, count / support, count / num_errors, reverse)
+            )
+    return tuple(pairs)
+
+
+def f1_interval(right: int, support: int, predicted: int) -> Interval | None:
+    """F1 with a 95 % interval.
+
+    F1 = 2 J / (1 + J) grows with J, the share of right ones among the pictures that are of the class or were called so.
+    J is a plain share, so Wilson's interval holds for it, and its ends, mapped likewise, are those of F1.
+
+    Args:
+        right: pictures of the class that were called so.
+        support: pictures of the class.
+        predicted: pictures that were called so.
+
+    Returns:
+        None where there is neither a picture nor an answer of the class.
+
+    Example:
+        >>> print(f1_interval(8, 10, 10))
+        80.0% [52.6%, 93.6%]
+    """
+    either = support + predicted - right
+    if not either:
+        return None
+    share = wilson(right, either)
+    return Interval(*(2 * value / (1 + value) for value in (share.value, share.low, share.high)))
+
+
+def _class_scores(row: Mapping[str, Any], right: int) -> ClassScores:
+    support = int(row["support"])
+    return ClassScores(
+        name=str(row["name"]),
+        support=support,
+        precision=_interval(row["precision"]),
+        recall=_interval(row["recall"]),
+        f1=f1_interval(right, support, int(row["predicted"])),
+    )
+
+
+def _interval(value: Mapping[str, Any] | None) -> Interval | None:
+    return None if value is None else _required(value)
+
+
+def _required(value: Mapping[str, Any]) -> Interval:
+    return Interval(float(value["value"]), float(value["low"]), float(value["high"]))

@@ -1,0 +1,249 @@
+"""The figures of a bundle in plain words."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sightline.metrics import Interval
+from sightline.report.contents import Contents
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One small figure under the headline."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One way to use the bundle."""
+
+    title: str
+    code: str
+
+
+def headline(contents: Contents) -> str:
+    """How good the model is, in two sentences.
+
+    Args:
+        contents: of the bundle.
+    """
+    scores = contents.scores
+    if scores is not None:
+        right, low, high = of_many(scores.accuracy)
+        return (
+            f"The model is right about {right} pictures. With {scores.num_samples:,} {scores.split_words} the true figure "
+            f"lies between {low} and {high}; about one such interval in twenty misses it."
+        )
+    last = contents.history[-1] if contents.history else None
+    if last is not None and last.val_accuracy is not None:
+        return (
+            f"Not evaluated yet. After the last epoch {last.val_accuracy:.1%} of the validation pictures were right, "
+            "which is a hint and not a result: they were watched while training."
+        )
+    return "Not evaluated yet: nothing here says how good the model is on pictures that it has not seen."
+
+
+def of_many(share: Interval) -> tuple[str, str, str]:
+    """A share and its interval as "so many of 100", or of 1,000 near the ends of the scale, where a point is much.
+
+    Args:
+        share: the figure to be told.
+
+    Returns:
+        The value with its base, the low end alone, the high end with its base. Rounding never makes all or none of it.
+
+    Example:
+        >>> of_many(Interval(0.913, 0.908, 0.919))
+        ('91 of 100', '90.8', '91.9 of 100')
+        >>> of_many(Interval(0.9996, 0.998, 0.9999))
+        ('more than 999 of 1,000', '998', 'more than 999 of 1,000')
+    """
+    base = 1000 if min(share.value, 1 - share.value) < 0.015 else 100
+    digits = 1 if base == 100 and share.high - share.low < 0.05 else 0
+    return (
+        f"{_of(share.value, base, 0)} of {base:,}",
+        _of(share.low, base, digits),
+        f"{_of(share.high, base, digits)} of {base:,}",
+    )
+
+
+def _of(value: float, base: int, digits: int) -> str:
+    number = round(value * base, digits)
+    if number >= base and value < 1:
+        return f"more than {base - 1:,}"
+    if number <= 0 and value > 0:
+        return "less than 1"
+    return f"{number:,.{digits}f}"
+
+
+def calibration_words(contents: Contents) -> str:
+    """Whether the stated probabilities can be believed, in a sentence.
+
+    Args:
+        contents: of the bundle.
+    """
+    calibration = contents.calibration
+    if calibration is None:
+        return ""
+    stated, right = calibration.mean_confidence, calibration.accuracy
+    distance = stated - right
+    if abs(distance) < 0.02:
+        verdict = "On the whole it promises what it keeps"
+    elif distance > 0:
+        verdict = "It promises more than it keeps"
+    else:
+        verdict = "It is better than it says"
+    return (
+        f"{verdict}: the stated probabilities average {stated:.1%}, and {right:.1%} of the answers are right. "
+        f"Expected calibration error: {calibration.ece * 100:.1f} points."
+    )
+
+
+def tiles(contents: Contents) -> list[Tile]:
+    """The figures under the headline.
+
+    Args:
+        contents: of the bundle.
+    """
+    scores, shown = contents.scores, []
+    if scores is not None:
+        interval = scores.accuracy
+        shown.append(Tile("Accuracy", f"{interval.value:.1%}", f"{interval.low:.1%} to {interval.high:.1%}"))
+        if scores.top5 is not None:
+            shown.append(Tile("Among the first five", f"{scores.top5.value:.1%}", f"{scores.top5.low:.1%} to {scores.top5.high:.1%}"))
+        if scores.macro_f1 is not None:
+            shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
+        if scores.loss is not None:
+            shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
+    if contents.calibration is not None:
+        shown.append(Tile("Calibration error", f"{contents.calibration.ece * 100:.1f} points", "of probability, expected"))
+    if contents.training_s:
+        shown.append(Tile("Training time", duration(contents.training_s), str(contents.provenance.get("versions", {}).get("processor", ""))))
+    return shown
+
+
+def facts(contents: Contents) -> list[tuple[str, str]]:
+    """What was trained: label and value of each line.
+
+    Args:
+        contents: of the bundle.
+    """
+    record, preprocess = contents.provenance, contents.preprocess
+    training, options, runtime = (_mapping(record.get(key)) for key in ("training", "options", "runtime"))
+    channels, height, width = preprocess.input_size
+    lines = [
+        ("Model", contents.model_name),
+        ("Parameters", f"{contents.num_parameters:,}" if contents.num_parameters else ""),
+        ("Picture size", f"{height} × {width} px, {'grey' if channels == 1 else 'RGB'}"),
+        ("Epochs", _joined(training.get("epochs"), _counted(training.get("steps"), "steps"))),
+        ("Batch size", _shown(options.get("batch_size"))),
+        ("Optimiser", _joined(options.get("opt"), _named("learning rate", options.get("lr")), _named("weight decay", options.get("weight_decay")))),
+        ("Time", _time(contents)),
+        ("Machine", _machine(contents)),
+        ("Precision", _joined(runtime.get("precision"), _counted(runtime.get("threads"), "threads"))),
+    ]
+    return [(label, value) for label, value in lines if value]
+
+
+def provenance(contents: Contents) -> list[tuple[str, str]]:
+    """Where the bundle comes from: label and value of each line.
+
+    Args:
+        contents: of the bundle.
+    """
+    record = contents.provenance
+    versions = _mapping(record.get("versions"))
+    lines = [
+        ("Made", _shown(record.get("created"))),
+        ("Command", _shown(record.get("command"))),
+        ("Seed", _shown(record.get("seed"))),
+        ("Versions", ", ".join(f"{name} {versions[name]}" for name in ("sightline", "torch", "python") if name in versions)),
+        ("System", _joined(versions.get("system"), versions.get("processor"), _counted(versions.get("cores"), "cores"))),
+        ("Data digest", contents.data_digest or "unknown: no data.lock.json"),
+        ("Weights SHA-256", contents.weights_sha256),
+        ("Folder", str(contents.path)),
+    ]
+    return [(label, value) for label, value in lines if value]
+
+
+def uses(contents: Contents) -> list[Use]:
+    """How to use the bundle: commands with its own path in them.
+
+    Args:
+        contents: of the bundle.
+    """
+    path = shlex.quote(str(contents.path))
+    python = f"import sightline as sl\n\nmodel = sl.load({str(contents.path)!r})\nanswer = model.predict(\"photo.jpg\")\nprint(answer.label, answer.probability)"
+    return [
+        Use("Ask it", f"sightline predict {path} photo.jpg\nsightline predict {path} photos/ --csv > answers.csv"),
+        Use("From Python", python),
+        Use("Score it on labelled pictures", f"sightline evaluate {path} {contents.data_word}"),
+        Use("Take it elsewhere", f"sightline export {path} --format onnx"),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time in two units at most.
+
+    Args:
+        seconds: zero or more.
+
+    Example:
+        >>> duration(8.25), duration(75), duration(7500)
+        ('8.2 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _time(contents: Contents) -> str:
+    if not contents.training_s:
+        return ""
+    rate = f", {contents.images_per_s:,.0f} pictures a second" if contents.images_per_s else ""
+    return duration(contents.training_s) + rate
+
+
+def _machine(contents: Contents) -> str:
+    versions, runtime = (_mapping(contents.provenance.get(key)) for key in ("versions", "runtime"))
+    return _joined(runtime.get("device"), versions.get("processor"), _counted(versions.get("cores"), "cores"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _shown(value: Any) -> str:
+    """A JSON value as a reader writes it; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(each) for each in value)
+    return str(value)
+
+
+def _counted(value: Any, noun: str) -> str:
+    return f"{_shown(value)} {noun}" if value is not None else ""
+
+
+def _named(name: str, value: Any) -> str:
+    return f"{name} {_shown(value)}" if value is not None else ""
+
+
+def _joined(*parts: Any) -> str:
+    return ", ".join(text for part in parts if (text := _shown(part)))

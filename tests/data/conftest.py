@@ -1,0 +1,40 @@
+"""Small pictures, folders of them, and known sets made up in the published formats."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MakePicture = Callable[..., Path]
+
+
+@pytest.fixture
+def make_picture(tmp_path: Path) -> MakePicture:
+    """Write one picture of one colour: make_picture("photos/cat/1.png", (255, 0, 0), size=(height, width))."""
+
+    def make(name: str, colour: object = (200, 100, 50), *, size: tuple[int, int] = (8, 12), mode: str = "RGB") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size[::-1], colour).save(path)  # type: ignore[arg-type]
+        return path
+
+    return make
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_picture: MakePicture) -> Path:
+    """A flat folder: 10 cats and 20 dogs."""
+    for kind, count in (("cat", 10), ("dog", 20)):
+        for number in range(count):
+            make_picture(f"photos/{kind}/{number:02d}.png", (number, count, 7))
+    return tmp_path / "photos"
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An idx file, written by its published description."""
+    return (
+        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    )
