@@ -1,7 +1,7 @@
 """The training loop that every guide teaches, as a fair reference.
 
-A `Dataset` that hands out one PIL image at a time, torchvision's transforms, a `DataLoader` with four workers, float32 NCHW,
-eager; AdamW (1e-3, weight decay 1e-4) and a cosine per epoch. Torchvision itself is not needed: the transforms below do
+A `Dataset` that hands out one PIL image at a time, torchvision's transforms, a `DataLoader` with four workers, float32
+NCHW, eager; AdamW (1e-3, weight decay 1e-4) and a cosine per epoch. Torchvision itself is not needed: the transforms do
 what its own do on PIL images, operation by operation. Only the pictures come from Sightline, and the network, so that
 both loops train the same one.
 

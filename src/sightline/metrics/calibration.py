@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sightline.metrics.proportion import wilson
+from sightline.metrics.proportion import Interval, wilson
 from sightline.metrics.ranking import Floats, Integers, check
 
 NUM_BINS = 15  # Guo et al. 2017, Table 1
@@ -24,18 +24,14 @@ class Bin:
         upper: included.
         count: pictures, at least 1.
         confidence: the mean stated probability of the answers.
-        accuracy: the share of right answers.
-        low: end of its 95% interval.
-        high: likewise.
+        accuracy: the share of right answers, with its interval.
     """
 
     lower: float
     upper: float
     count: int
     confidence: float
-    accuracy: float
-    low: float
-    high: float
+    accuracy: Interval
 
 
 def reliability_bins(probabilities: Floats, labels: Integers, *, num_bins: int = NUM_BINS) -> tuple[Bin, ...]:
@@ -57,8 +53,8 @@ def reliability_bins(probabilities: Floats, labels: Integers, *, num_bins: int =
 
     Example:
         >>> stated = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
-        >>> [(each.count, each.accuracy) for each in reliability_bins(stated, np.array([0, 1, 1]), num_bins=2)]
-        [(3, 0.6666666666666666)]
+        >>> [(each.count, each.accuracy.value) for each in reliability_bins(stated, np.array([0, 1, 0]), num_bins=2)]
+        [(3, 0.3333333333333333)]
     """
     check(probabilities, labels)
     answers = probabilities.argmax(axis=1)
@@ -69,16 +65,13 @@ def reliability_bins(probabilities: Floats, labels: Integers, *, num_bins: int =
     bins = []
     for number in np.unique(numbers):
         inside = numbers == number
-        share = wilson(int(is_right[inside].sum()), int(inside.sum()))
         bins.append(
             Bin(
                 lower=float(edges[number]),
                 upper=float(edges[number + 1]),
                 count=int(inside.sum()),
                 confidence=float(confidence[inside].mean()),
-                accuracy=share.value,
-                low=share.low,
-                high=share.high,
+                accuracy=wilson(int(is_right[inside].sum()), int(inside.sum())),
             )
         )
     return tuple(bins)
@@ -99,7 +92,7 @@ def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
         0.25
     """
     total = sum(each.count for each in bins)
-    return sum(each.count * abs(each.accuracy - each.confidence) for each in bins) / total
+    return sum(each.count * abs(each.accuracy.value - each.confidence) for each in bins) / total
 
 
 def brier_score(probabilities: Floats, labels: Integers) -> float:

@@ -31,7 +31,7 @@ class ClassMetrics:
     Args:
         name: of the class.
         support: its pictures.
-        num_predicted: the pictures that were called so.
+        predicted: the pictures that were called so.
         precision: the share of those called so that are; None where no picture was called so.
         recall: the share of its pictures that were called so; None where it has no picture.
         f1: the harmonic mean of the two; None where both counts are 0. Its interval is that of TP / (TP + FP + FN), a
@@ -40,7 +40,7 @@ class ClassMetrics:
 
     name: str
     support: int
-    num_predicted: int
+    predicted: int
     precision: Interval | None
     recall: Interval | None
     f1: Interval | None
@@ -137,7 +137,7 @@ def measure(
     Example:
         >>> metrics = measure(np.eye(3) * 5, np.array([0, 1, 1]), ("ant", "bee", "cat"), split="test")
         >>> print(metrics.top1, metrics.top5)
-        66.7% (20.8 to 93.9) None
+        66.7% [20.8%, 93.9%] None
     """
     check(logits, labels)
     num_classes = logits.shape[1]
@@ -175,20 +175,20 @@ def class_metrics(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> t
     Example:
         >>> ant, bee = class_metrics(np.array([[3, 1], [0, 0]]), ("ant", "bee"))
         >>> print(ant.precision, ant.f1, bee.recall)  # there is no bee, and one ant was called so
-        100.0% (43.9 to 100.0) 85.7% (46.2 to 97.7) None
+        100.0% [43.9%, 100.0%] 85.7% [46.2%, 97.7%] None
     """
     rows = []
     for index, name in enumerate(classes):
         hits = int(confusion[index, index])
-        support, num_predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
+        support, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
         rows.append(
             ClassMetrics(
                 name=name,
                 support=support,
-                num_predicted=num_predicted,
-                precision=_share(hits, num_predicted),
+                predicted=predicted,
+                precision=_share(hits, predicted),
                 recall=_share(hits, support),
-                f1=_f1(_share(hits, support + num_predicted - hits)),
+                f1=_f1(_share(hits, support + predicted - hits)),
             )
         )
     return tuple(rows)
@@ -248,9 +248,9 @@ def _table(per_class: Sequence[ClassMetrics]) -> list[str]:
         shown.sort(key=lambda each: each.f1.value if each.f1 else math.inf)
         shown, title = shown[:10], f"the 10 weakest of {len(per_class):,} classes"
     width = max(len(title), *(len(each.name) for each in shown))
-    lines = [f"{title:{width}}  {'pictures':>8}  {'precision':>22}  {'recall':>22}  {'F1':>6}"]
+    lines = [f"{title:{width}}  {'pictures':>8}  {'precision':>23}  {'recall':>23}  {'F1':>6}"]
     for each in shown:
         f1 = "-" if each.f1 is None else f"{each.f1.value:.1%}"
         precision, recall = ("-" if share is None else str(share) for share in (each.precision, each.recall))
-        lines.append(f"{each.name:{width}}  {each.support:>8,}  {precision:>22}  {recall:>22}  {f1:>6}")
+        lines.append(f"{each.name:{width}}  {each.support:>8,}  {precision:>23}  {recall:>23}  {f1:>6}")
     return lines

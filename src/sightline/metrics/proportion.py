@@ -22,7 +22,7 @@ class Interval:
 
     Example:
         >>> print(Interval(0.913, 0.908, 0.919))
-        91.3% (90.8 to 91.9)
+        91.3% [90.8%, 91.9%]
     """
 
     value: float
@@ -30,7 +30,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.1%} ({self.low * 100:.1f} to {self.high * 100:.1f})"
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
     def to_dict(self) -> dict[str, float]:
         """The three numbers as JSON knows them."""
@@ -55,7 +55,7 @@ def wilson(successes: int, count: int) -> Interval:
 
     Example:
         >>> print(wilson(81, 263))
-        30.8% (25.5 to 36.6)
+        30.8% [25.5%, 36.6%]
     """
     if not 0 <= successes <= count or count < 1:
         raise ConfigError(f"an interval needs 0 to n successes of n >= 1 samples, got {successes} of {count}.")
@@ -120,7 +120,7 @@ def mcnemar(first_correct: npt.ArrayLike, second_correct: npt.ArrayLike) -> McNe
 def _two_sided_binomial(fewer: int, count: int) -> float:
     """Twice the probability of at most `fewer` heads in `count` throws of a fair coin, at most 1."""
     if count <= 1000:  # whole numbers, exact
-        return min(1.0, sum(math.comb(count, heads) for heads in range(fewer + 1)) / 2 ** max(count - 1, 0))
+        return min(1.0, 2 * sum(math.comb(count, heads) for heads in range(fewer + 1)) / (1 << count))
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
     heads = np.arange(fewer + 1)
     logs = log_factorial[count] - log_factorial[heads] - log_factorial[count - heads] - (count - 1) * math.log(2)

@@ -47,7 +47,7 @@ class Airbench(Classifier):
     ) -> None:
         super().__init__()
         self.num_classes, self.in_channels, self.num_features = num_classes, in_channels, widths[-1]
-        self.register_load_state_dict_post_hook(_freeze_whitening)
+        self.register_load_state_dict_post_hook(_freeze_whitening)  # type: ignore[no-untyped-call]
         num_filters = 2 * in_channels * 4  # every direction of a 2x2 patch and its negative
         self.whiten = nn.Conv2d(in_channels, num_filters, 2)
         self.act = act()

@@ -6,7 +6,7 @@ from torch import nn
 
 from sightline.errors import ShapeError
 from sightline.models.base import Classifier, Stage
-from sightline.nn.arithmetic import output_size
+from sightline.nn.arithmetic import conv_size, pool_size
 
 
 class LeNet5(Classifier):
@@ -69,5 +69,5 @@ class LeNet5(Classifier):
 
 
 def _s4_size(size: int, padding: int) -> int:
-    s2 = output_size(output_size(size, 5, padding=padding), 2, stride=2)
-    return output_size(output_size(s2, 5), 2, stride=2)
+    s2 = pool_size(conv_size(size, 5, padding=padding), 2)
+    return pool_size(conv_size(s2, 5), 2)

@@ -1,4 +1,4 @@
-"""The sums behind a convolutional network, in whole numbers: sizes, padding, parameters, multiplications, receptive fields.
+"""The sums behind a convolutional network, in whole numbers: sizes, padding, costs and receptive fields.
 
 Everything is for one axis unless it says otherwise: height and width follow the same rule, each with its own numbers.
 Nothing here needs a tensor, so a network can be judged before it is built.

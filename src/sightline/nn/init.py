@@ -50,8 +50,9 @@ def patch_whitening_filters(images: Tensor, kernel_size: int, *, eps: float = WH
     channels = images.shape[1]
     length = channels * kernel_size**2
     total, num_patches = torch.zeros(length, length, dtype=torch.float64), 0
-    for some in images.cpu().split(IMAGES_AT_ONCE):
-        patches = some.double().unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)  # (n, C, H', W', k, k)
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        some = images[start : start + IMAGES_AT_ONCE].cpu().double()
+        patches = some.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)  # (n, C, H', W', k, k)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, length)
         total += flat.T @ flat
         num_patches += len(flat)

@@ -8,16 +8,18 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sightline.report.contents import Contents, Scores
+from sightline.report.contents import Contents
+from sightline.report.scores import Scores, confused_pairs
 
 WIDE_INTERVAL = 0.04  # of accuracy, low to high: plus or minus two points
-FEW_PICTURES = 30  # of a class in the evaluated split: one picture moves its recall by 3 points
+FEW_PICTURES = 30  # of a class in the scored split: one picture moves its recall by 3 points
 IMBALANCE = 3.0  # largest class over smallest, training split
 GAP = 0.10  # training over validation accuracy
 LOSS_RISE = 1.10  # last validation loss over the lowest
 STILL_FALLING = 0.97  # last validation loss over that of a fifth of the run earlier
 PAIR_SHARE = 0.05  # of all errors, for one ordered pair of classes
-WEAK_CLASS = 0.10  # F1 below the mean of all classes
+PAIR_PICTURES = 5  # below, a pair is an accident
+WEAK_CLASS = 0.10  # F1 below the mean of the classes
 MISCALIBRATED = 0.05  # expected calibration error
 ENOUGH_TO_CALIBRATE = 200  # with fewer pictures the expected calibration error is mostly noise
 
@@ -36,7 +38,7 @@ class Advice:
 
 
 def advise(contents: Contents) -> tuple[Advice, ...]:
-    """Applies every rule, the most urgent first: first whether the figures can be trusted, then how to raise them.
+    """Applies every rule: first whether the figures can be trusted, then how to raise them.
 
     Args:
         contents: of the bundle.
@@ -44,21 +46,53 @@ def advise(contents: Contents) -> tuple[Advice, ...]:
     return tuple(item for rule in _RULES for item in rule(contents))
 
 
-def _leaks(contents: Contents) -> Iterator[Advice]:
+def pictures_for(scores: Scores, *, width: float) -> int:
+    """How many pictures an interval of a given width takes, at about the accuracy seen; rounded up to two digits.
+
+    Args:
+        scores: of the evaluation.
+        width: of the 95% interval, as a fraction.
+    """
+    # of the accuracies that the interval allows, the one nearest to one half needs most
+    share = min(max(0.5, scores.accuracy.low), scores.accuracy.high)
+    needed = share * (1 - share) * (2 * 1.96 / width) ** 2
+    step = int(10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1))
+    return math.ceil(needed / step) * step
+
+
+def _copies(contents: Contents) -> Iterator[Advice]:
     data = contents.data
-    if data is None:
-        return
-    if data.num_leaked:
+    if data is not None and data.leaked:
         yield Advice(
-            "Test pictures are in the training data.",
-            f"{_pictures(data.num_leaked)} of the test or validation split {_are(data.num_leaked)} byte for byte in the training split too, "
-            f"for example {data.leaked_example}. The accuracy flatters: remove the copies and train again.",
+            "Held-out pictures are in the training data.",
+            f"{_number(data.leaked, 'validation or test picture')} also in the training split, byte for byte, the first "
+            f"{data.leaked[0]}. The scores flatter: remove the copies and train again.",
         )
-    if data.num_contradictions:
+    if data is not None and data.contradictions:
+        one, other = data.contradictions[0]
         yield Advice(
             "The same picture has two labels.",
-            f"{_pictures(data.num_contradictions)} of the same content {_are(data.num_contradictions)} filed under different classes, "
-            f"for example {data.contradiction_example}. Decide which label is right.",
+            f"{_number(data.contradictions, 'file')} the copy of another that has a different class, the first {other} "
+            f"(of {one}). Decide which label is right.",
+        )
+
+
+def _unscored(contents: Contents) -> Iterator[Advice]:
+    scores = contents.scores
+    if scores is None:
+        gap = contents.gaps["metrics.json"]
+        yield Advice("There is no score yet.", f"{gap.reason} Run {gap.command}")
+    elif scores.split == "val":
+        yield Advice(
+            "The score is of the validation pictures.",
+            "They were watched while training, so the accuracy on pictures never seen is probably a little lower. "
+            "Keep a test split that nothing is decided on.",
+        )
+    elif scores.test_looks > 1:
+        yield Advice(
+            "The test split was looked at more than once.",
+            f"This was look number {scores.test_looks:,}. If anything was changed because of an earlier one, the accuracy "
+            "is no longer that of unseen pictures: decide on the validation split.",
         )
 
 
@@ -69,171 +103,148 @@ def _refused(contents: Contents) -> Iterator[Advice]:
     share = len(refused) / (len(refused) + contents.data.num_used)
     yield Advice(
         "Files were left out.",
-        f"{len(refused):,} {'file was' if len(refused) == 1 else 'files were'} left out, {share:.1%} of what was found; "
-        f"the first is {refused[0].path}: {refused[0].reason}. Repair or remove them, so that the model sees what you think it sees.",
+        f"{_number(refused, 'file')} not used, {share:.1%} of what was found; the first is {refused[0].path} "
+        f"({refused[0].reason}). Repair or remove them, so that the model sees what you think it sees.",
     )
-
-
-def _unscored(contents: Contents) -> Iterator[Advice]:
-    if contents.scores is None:
-        yield Advice("There is no score yet.", f"Nothing was measured on pictures kept apart. Run: {contents.evaluate_command}")
-    elif contents.scores.split == "val":
-        yield Advice(
-            "The score is of the validation pictures.",
-            "They were watched while training, so the accuracy on pictures never seen is probably a little lower. "
-            "Keep a test split that nothing is decided on.",
-        )
-    elif (looks := contents.scores.test_looks) > 1:
-        yield Advice(
-            "The test split was looked at more than once.",
-            f"This was look number {looks:,}. If anything was changed in between because of what it showed, the accuracy is "
-            "no longer that of unseen pictures: decide on the validation split.",
-        )
 
 
 def _wide_interval(contents: Contents) -> Iterator[Advice]:
     scores = contents.scores
     if scores is None or (width := scores.accuracy.high - scores.accuracy.low) <= WIDE_INTERVAL:
         return
-    needed = pictures_for(scores, width=WIDE_INTERVAL)
     yield Advice(
-        f"Too few {scores.split_name} pictures to be sure.",
-        f"With {scores.num_samples:,} the 95% interval is {width * 100:.0f} points wide ({scores.accuracy.low:.0%} to {scores.accuracy.high:.0%}): two models that "
-        f"differ by less cannot be told apart. About {needed:,} pictures would bring it to {WIDE_INTERVAL * 100:.0f} points.",
+        f"Too few {scores.split_words} to be sure.",
+        f"With {scores.num_samples:,} the 95% interval is {width * 100:.0f} points wide, {scores.accuracy.low:.0%} to "
+        f"{scores.accuracy.high:.0%}: models that differ by less cannot be told apart. About "
+        f"{pictures_for(scores, width=WIDE_INTERVAL):,} pictures would narrow it to {WIDE_INTERVAL * 100:.0f} points.",
     )
 
 
-def pictures_for(scores: Scores, *, width: float) -> int:
-    """How many pictures an interval of a given width takes, at about the accuracy seen; two digits.
-
-    Args:
-        scores: of the evaluation.
-        width: of the 95% interval, as a fraction.
-    """
-    # the accuracy's nearer end to one half: the cautious side of the variance p (1 - p)
-    nearest_half = min(max(0.5, scores.accuracy.low), scores.accuracy.high)
-    needed = nearest_half * (1 - nearest_half) * (2 * 1.96 / width) ** 2
-    step = 10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1)
-    return math.ceil(needed / step) * step
-
-
-def _few_pictures(contents: Contents) -> Iterator[Advice]:
-    scores = contents.scores
-    if scores is None:
+def _curves(contents: Contents) -> Iterator[Advice]:
+    rows = [(row, row.val_loss, row.val_accuracy) for row in contents.history or ()]
+    seen = [(row, loss, accuracy) for row, loss, accuracy in rows if loss is not None and accuracy is not None]
+    if not seen:
         return
-    few = [(int(count), name) for count, name in zip(scores.confusion.sum(axis=1), contents.classes, strict=True) if count < FEW_PICTURES]
-    if few:
-        least, name = min(few)
-        yield Advice(
-            "Some classes are hardly tested.",
-            f"{len(few):,} of {len(contents.classes):,} classes have fewer than {FEW_PICTURES} {scores.split_name} pictures, the fewest {name} with {least}: "
-            "read their figures with the interval beside them.",
-        )
-
-
-def _gap(contents: Contents) -> Iterator[Advice]:
-    history = contents.history
-    if not history or (val_accuracy := history[-1].val_accuracy) is None:
-        return
-    last = history[-1]
-    losses = [(row.val_loss, row.epoch) for row in history if row.val_loss is not None]
-    lowest, best_epoch = min(losses, default=(math.inf, 0))
-    gap = last.train_accuracy - val_accuracy
+    last, last_loss, accuracy = seen[-1]
+    best, lowest, _ = min(seen, key=lambda each: each[1])
+    gap = last.train_accuracy - accuracy
     if gap > GAP:
         yield Advice(
             "It learns the training pictures by heart.",
-            f"Training accuracy {last.train_accuracy:.1%}, validation {val_accuracy:.1%}: a gap of {gap * 100:.0f} points. More pictures help most; "
-            "then stronger augmentation, more weight decay, a smaller model.",
+            f"Training accuracy is {last.train_accuracy:.1%}, validation accuracy {accuracy:.1%}: {gap * 100:.0f} points "
+            "lower. More pictures help most; then stronger augmentation, more weight decay, a smaller model.",
         )
-    if losses and lowest > 0 and losses[-1][0] > LOSS_RISE * lowest:
+    if last_loss > LOSS_RISE * lowest:
         yield Advice(
             "It was trained past its best.",
-            f"The validation loss was lowest after epoch {best_epoch} ({lowest:.3f}) and ended at {losses[-1][0]:.3f}: "
-            f"try about {best_epoch} epochs, so that the learning rate ends there.",
+            f"The validation loss was lowest after epoch {best.epoch} ({lowest:.3f}) and ended at {last_loss:.3f}: "
+            f"try about {best.epoch} epochs, so that the learning rate comes to rest there.",
         )
-    earlier = len(losses) - 1 - max(1, len(losses) // 5)
-    if gap < GAP / 2 and earlier >= 1 and losses[-1][0] == lowest and lowest < STILL_FALLING * losses[earlier][0]:
+    earlier = seen[max(0, len(seen) - 1 - max(1, len(seen) // 5))]
+    if gap < GAP / 2 and last_loss == lowest < STILL_FALLING * earlier[1]:
         yield Advice(
             "It had not finished learning.",
-            f"The validation loss still fell from {losses[earlier][0]:.3f} to {lowest:.3f} in the last {losses[-1][1] - losses[earlier][1]} epochs and training is only "
-            f"{gap * 100:.0f} points ahead: train for longer (now {last.epoch} epochs) or take a larger model.",
+            f"From epoch {earlier[0].epoch} to {last.epoch} the validation loss still fell from {earlier[1]:.3f} to "
+            f"{lowest:.3f}, and training accuracy is {_points(gap)} validation's. Train for more "
+            "epochs, or take a larger model.",
+        )
+
+
+def _confused_pair(contents: Contents) -> Iterator[Advice]:
+    pairs = confused_pairs(contents.scores, most=1) if contents.scores else ()
+    if pairs and pairs[0].of_errors > PAIR_SHARE and pairs[0].count >= PAIR_PICTURES:
+        pair = pairs[0]
+        yield Advice(
+            "One confusion stands out.",
+            f"{pair.true} was taken for {pair.predicted} {pair.count:,} times: {pair.of_class:.0%} of {pair.true}, "
+            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: are the "
+            "labels right, can you tell them apart at this size, has one kind too few examples?",
         )
 
 
 def _imbalance(contents: Contents) -> Iterator[Advice]:
-    if contents.data is None:
+    counts = contents.data.counts.get("train", {}) if contents.data else {}
+    present = [(number, name) for name, number in counts.items() if number]
+    if len(present) < 2:
         return
-    counts = [(number, name) for name, number in contents.data.train_counts.items() if number]
-    if len(counts) < 2:
-        return
-    (least, rare), (most, common) = min(counts), max(counts)
+    (least, rare), (most, common) = min(present), max(present)
     if most < IMBALANCE * least:
         return
-    recall = contents.recall_of(rare)
-    seen = f" Its recall is {recall:.0%}." if recall is not None else ""
+    recalls = {row.name: row.recall for row in (contents.scores.per_class if contents.scores else ())}
+    recall = recalls.get(rare)
+    found = f" Of {rare}, {recall.value:.0%} are found." if recall else ""
     yield Advice(
         "The classes are unbalanced.",
-        f"{common} has {most:,} training pictures, {rare} only {least:,} ({most / least:.1f} to 1).{seen} More pictures of {rare} are worth more than more of {common}.",
+        f"{common} has {most:,} training pictures, {rare} only {least:,} ({most / least:.1f} to 1).{found} New pictures "
+        f"of {rare} are worth more than new ones of {common}.",
     )
 
 
-def _confused_pair(contents: Contents) -> Iterator[Advice]:
-    pairs = contents.pairs(1)
-    if pairs and pairs[0].of_errors > PAIR_SHARE and pairs[0].count >= 5:
-        pair = pairs[0]
-        yield Advice(
-            "One confusion stands out.",
-            f"{pair.true} was taken for {pair.predicted} {pair.count:,} times ({pair.of_class:.0%} of {pair.true}, {pair.of_errors:.0%} of all errors; "
-            f"the other way round {pair.reverse:,}). Look at these pictures: are the labels right, can you tell them apart at this size, does a variety have too few examples?",
-        )
-
-
 def _weak_class(contents: Contents) -> Iterator[Advice]:
-    rows = [row for row in contents.class_scores or () if row.support >= FEW_PICTURES and row.f1 is not None]
+    per_class = contents.scores.per_class if contents.scores else ()
+    rows = [(row, row.f1.value) for row in per_class if row.support >= FEW_PICTURES and row.f1 is not None]
     if len(rows) < 3:
         return
-    mean = sum(row.f1.value for row in rows if row.f1) / len(rows)
-    weakest = rows[0]
-    if weakest.f1 and weakest.recall and weakest.precision and weakest.f1.value < mean - WEAK_CLASS:
-        missed = weakest.recall.value < weakest.precision.value
+    mean = sum(f1 for _, f1 in rows) / len(rows)
+    row, f1 = rows[0]
+    if f1 >= mean - WEAK_CLASS or row.recall is None:
+        return
+    if row.precision is None or row.recall.value <= row.precision.value:
+        why = f"missed (recall {row.recall.value:.0%}) than claimed wrongly: it needs more, and more varied, pictures."
+    else:
+        why = f"claimed wrongly (precision {row.precision.value:.0%}) than missed: look at what else is called so."
+    yield Advice(
+        "One class lags behind.",
+        f"{row.name} has F1 {f1:.0%}, the mean of the classes is {mean:.0%}. It is more often {why}",
+    )
+
+
+def _few_pictures(contents: Contents) -> Iterator[Advice]:
+    scores = contents.scores
+    few = [(row.support, row.name) for row in (scores.per_class if scores else ()) if row.support < FEW_PICTURES]
+    if scores is not None and few:
+        least, name = min(few)
         yield Advice(
-            "One class lags behind.",
-            f"{weakest.name} has F1 {weakest.f1.value:.0%}, the mean of the classes is {mean:.0%}. It is more often "
-            + (
-                f"missed (recall {weakest.recall.value:.0%}) than claimed wrongly: it needs more, and more varied, pictures."
-                if missed
-                else f"claimed wrongly (precision {weakest.precision.value:.0%}) than missed: look at what else is called so."
-            ),
+            "Some classes are hardly tested.",
+            f"{len(few):,} of {len(scores.classes):,} classes have fewer than {FEW_PICTURES} {scores.split_words}; "
+            f"{name} has {least}. Read their figures with the interval beside them.",
         )
 
 
 def _calibration(contents: Contents) -> Iterator[Advice]:
     calibration = contents.calibration
-    if calibration is None or calibration.ece <= MISCALIBRATED or calibration.count < ENOUGH_TO_CALIBRATE:
+    if calibration is None or calibration.ece <= MISCALIBRATED or calibration.num_samples < ENOUGH_TO_CALIBRATE:
         return
-    stated, right = calibration.mean_confidence, calibration.accuracy
-    kind = "promises too much" if stated > right else "promises too little"
+    if calibration.temperature == 1:
+        cure = "No temperature was fitted: training with a validation split fits one."
+    else:
+        cure = "The temperature fitted on the validation pictures does not carry over: are these of another kind?"
     yield Advice(
-        f"It {kind}.",
-        f"It states {stated:.0%} on average and is right {right:.0%} of the time (expected calibration error {calibration.ece:.1%}). "
-        "Where decisions hang on the probability, fit a temperature on the validation pictures; the answers do not change.",
+        "It promises too much." if calibration.stated > calibration.right else "It promises too little.",
+        f"It states {calibration.stated:.0%} on average and is right {calibration.right:.0%} of the time "
+        f"(expected calibration error {calibration.ece * 100:.1f} points). {cure}",
     )
 
 
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'' if count == 1 else 's'}"
+def _number(things: tuple[object, ...], noun: str) -> str:
+    """ "1 file is" or "3 files are"."""
+    return f"{len(things):,} {noun} is" if len(things) == 1 else f"{len(things):,} {noun}s are"
 
 
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _points(gap: float) -> str:
+    """How far one accuracy lies from another, in words that end before a genitive."""
+    points = round(abs(gap) * 100)
+    if points == 0:
+        return "no higher than"
+    return f"{points} {'point' if points == 1 else 'points'} {'above' if gap > 0 else 'below'}"
 
 
 _RULES: tuple[Callable[[Contents], Iterator[Advice]], ...] = (
-    _leaks,
+    _copies,
     _unscored,
     _refused,
     _wide_interval,
-    _gap,
+    _curves,
     _confused_pair,
     _imbalance,
     _weak_class,

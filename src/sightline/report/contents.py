@@ -5,7 +5,6 @@ the command that makes the file.
 """
 
 import csv
-import hashlib
 import json
 import shlex
 from collections.abc import Callable, Mapping
@@ -15,7 +14,6 @@ from statistics import median
 from typing import Any, TypeVar
 
 from sightline.bundle import Bundle, open_bundle
-from sightline.data.catalog import Problem
 from sightline.report.datarecord import DataRecord, read_data
 from sightline.report.scores import Calibration, Mistakes, Scores, read_calibration, read_mistakes, read_scores
 from sightline.training.events import read_history
@@ -24,6 +22,9 @@ from sightline.training.state import HistoryRow
 MAX_MISTAKES = 24
 
 Part = TypeVar("Part")
+
+# whatever reading a file of the right name and a wrong content can raise
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ class Contents:
     calibration: Calibration | None
     mistakes: Mistakes | None
     data: DataRecord | None
-    lock_sha256: str | None
     gaps: Mapping[str, Gap]
 
     @property
@@ -84,32 +84,29 @@ def read_contents(bundle_path: str | Path) -> Contents:
     """
     bundle = open_bundle(bundle_path)
     gaps: dict[str, Gap] = {}
-    evaluate = f"sightline evaluate {shlex.quote(str(bundle.path))} {data_word(bundle)} --output {shlex.quote(str(bundle.path))}"
-    train = f"sightline train {data_word(bundle)}"
+    path, data = shlex.quote(str(bundle.path)), data_word(bundle)
+    evaluate, train = f"sightline evaluate {path} {data} --output {path}", f"sightline train {data}"
 
     def read(name: str, command: str, take: Callable[[Path], Part]) -> Part | None:
         try:
             return take(bundle.path / name)
         except FileNotFoundError:
             reason = f"{name} is not in the bundle."
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        except _DAMAGE as error:
             detail = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             reason = f"{name} cannot be used: {detail}."
         gaps[name] = Gap(reason, command)
         return None
 
-    metrics = read("metrics.json", evaluate, _mapping)
-    skipped = [Problem(str(row["path"]), str(row["reason"])) for row in (metrics or {}).get("skipped", ())]
-    counts = section(bundle, "data").get("counts") or {}
+    scores = read("metrics.json", evaluate, lambda path: read_scores(json.loads(path.read_bytes()), bundle.classes))
     return Contents(
         bundle=bundle,
         history=read("history.csv", train, _history),
         timing=read("timing.csv", train, _timing),
-        scores=metrics and read("metrics.json", evaluate, lambda path: read_scores(metrics, bundle.classes)),
-        calibration=read("calibration.json", evaluate, lambda path: read_calibration(_mapping(path))),
+        scores=scores,
+        calibration=read("calibration.json", evaluate, lambda path: read_calibration(json.loads(path.read_bytes()))),
         mistakes=read("predictions.csv", evaluate, lambda path: read_mistakes(_text(path), most=MAX_MISTAKES)),
-        data=read("data.lock.json", train, lambda path: read_data(_mapping(path), bundle.classes, counts, skipped)),
-        lock_sha256=read("data.lock.json", train, lambda path: hashlib.sha256(path.read_bytes()).hexdigest()),
+        data=read("data.lock.json", train, lambda path: _data(path, bundle, scores)),
         gaps=gaps,
     )
 
@@ -135,11 +132,9 @@ def data_word(bundle: Bundle) -> str:
     return shlex.quote(str(source)) if source else "DATA"
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not an object")
-    return content
+def _data(path: Path, bundle: Bundle, scores: Scores | None) -> DataRecord:
+    counts = section(bundle, "data").get("counts") or {}
+    return read_data(path.read_bytes(), bundle.classes, counts=counts, also_refused=scores.refused if scores else ())
 
 
 def _text(path: Path) -> str:
@@ -147,8 +142,6 @@ def _text(path: Path) -> str:
 
 
 def _history(path: Path) -> tuple[HistoryRow, ...]:
-    if not path.exists():
-        raise FileNotFoundError(path)
     rows = tuple(read_history(path))
     if not rows:
         raise ValueError("it has no epoch")
@@ -160,5 +153,7 @@ def _timing(path: Path) -> Timing:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     if not rows:
         raise ValueError("it has no epoch")
-    seconds = sum(value for row in rows for name, value in row.items() if name.endswith("_s") and name != "images_per_s")
+    seconds = sum(
+        value for row in rows for name, value in row.items() if name.endswith("_s") and name != "images_per_s"
+    )
     return Timing(seconds, median(row["images_per_s"] for row in rows))

@@ -1,5 +1,7 @@
 """What a bundle says about its data: how much of each class, what was refused, and copies that spoil the score."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ class DataRecord:
         refused: files that were left out.
         leaked: held-out files whose very content is among the training files too.
         contradictions: pairs of files with the same content and different labels.
+        sha256: of `data.lock.json`, in hexadecimal.
     """
 
     name: str
@@ -25,6 +28,7 @@ class DataRecord:
     refused: tuple[Problem, ...]
     leaked: tuple[str, ...]
     contradictions: tuple[tuple[str, str], ...]
+    sha256: str
 
     @property
     def num_used(self) -> int:
@@ -33,19 +37,20 @@ class DataRecord:
 
 
 def read_data(
-    lock: Mapping[str, Any], classes: Sequence[str], counts: Mapping[str, Any], also_refused: Sequence[Problem] = ()
+    content: bytes, classes: Sequence[str], *, counts: Mapping[str, Any], also_refused: Sequence[Problem] = ()
 ) -> DataRecord:
     """Takes the record from the content of `data.lock.json`.
 
     Args:
-        lock: the parsed file.
+        content: of the file.
         classes: of the bundle.
         counts: split -> class -> pictures, for data that did not come as files.
         also_refused: files that a later evaluation left out.
 
     Raises:
-        KeyError, TypeError, AttributeError: the file is damaged.
+        ValueError, KeyError, TypeError, AttributeError: the file is damaged.
     """
+    lock = json.loads(content)
     files = lock.get("files")
     refused = [Problem(str(row["path"]), str(row["reason"])) for row in lock["skipped"]]
     known = {problem.path for problem in refused}
@@ -55,6 +60,7 @@ def read_data(
         refused=tuple(refused) + tuple(problem for problem in also_refused if problem.path not in known),
         leaked=_leaked(files or ()),
         contradictions=_contradictions(files or ()),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
 
 

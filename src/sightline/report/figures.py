@@ -1,7 +1,7 @@
 """The drawings of the report: SVG for an <img> of its own, with a sentence for readers who do not see it.
 
 Only `matplotlib.figure.Figure` is used, never pyplot, so that no window system and no global figure is involved. Text
-stays text in the SVG (small files, any script, sharp at any zoom). Colours are Okabe and Ito's blue and vermilion, which
+stays text in the SVG: small files, any script, sharp at any zoom. Colours are Okabe and Ito's blue and vermilion, which
 every common kind of colour vision tells apart ("Color Universal Design", 2008).
 """
 
@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from sightline.report.contents import Calibration
+from sightline.report.scores import Calibration
 from sightline.training.state import HistoryRow
 
 BLUE = "#0072b2"
@@ -30,7 +31,7 @@ PALE = "#9aa5b1"
 
 _FONT = "DejaVu Sans"  # comes with matplotlib: what text is measured with
 _PAGE_FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"  # what it is shown in
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
     "font.size": 9.0,
@@ -78,7 +79,9 @@ def plain(text: str, *, limit: int = 28) -> str:
         >>> plain("a\\nb\\x00")
         'a b\ufffd'
     """
-    shown = "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs", "Cn") else letter for letter in " ".join(text.split()))
+    shown = "".join(
+        "\ufffd" if unicodedata.category(letter) in ("Cc", "Cs", "Cn") else letter for letter in " ".join(text.split())
+    )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
@@ -107,16 +110,17 @@ def reliability(calibration: Calibration) -> Drawing:
     Args:
         calibration: the bins.
     """
-    bins = [each for each in calibration.bins if each.count]
-    stated = np.array([each.confidence for each in bins])
-    right = np.array([each.accuracy for each in bins])
-    reach = np.array([[each.accuracy - each.low, each.high - each.accuracy] for each in bins]).reshape(-1, 2).T
+    bins = calibration.bins
+    stated, right = [each.confidence for each in bins], [each.accuracy for each in bins]
+    reach = np.clip([[each.accuracy - each.low, each.high - each.accuracy] for each in bins], 0, None).T
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 4.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
         top.plot([0, 1], [0, 1], color=PALE, linestyle=(0, (4, 3)), linewidth=1.2)
-        top.text(0.30, 0.335, "as often right as stated", color="#616e7c", rotation=37, rotation_mode="anchor", fontsize=8)
-        top.errorbar(stated, right, yerr=np.clip(reach, 0, None), color=BLUE, marker="o", markersize=4.5, linewidth=1.4,
+        top.text(
+            0.30, 0.335, "as often right as stated", color="#616e7c", rotation=37, rotation_mode="anchor", fontsize=8
+        )
+        top.errorbar(stated, right, yerr=reach, color=BLUE, marker="o", markersize=4.5, linewidth=1.4,
                      elinewidth=1, capsize=2)  # fmt: skip
         top.set(ylim=(-0.02, 1.02), xlim=(-0.02, 1.02), ylabel="really right")
         bottom.bar([(each.lower + each.upper) / 2 for each in bins], [each.count for each in bins],
@@ -153,7 +157,9 @@ def confusion_map(confusion: NDArray[np.int64], classes: Sequence[str]) -> Drawi
         axes.set(xlabel="predicted", ylabel="true")
         uri = _uri(figure)
     right = int(np.trace(confusion))
-    return Drawing(uri, f"Confusion matrix of {count} classes: {right:,} of {int(confusion.sum()):,} pictures on the diagonal.")
+    return Drawing(
+        uri, f"Confusion matrix of {count} classes: {right:,} of {int(confusion.sum()):,} pictures on the diagonal."
+    )
 
 
 def cell_colours(confusion: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -1,17 +1,15 @@
 """report.html: one page about a bundle that needs nothing but itself.
 
-No request leaves the page: style, script and pictures are inside it, and its content security policy forbids the rest. Every
-value is escaped on its way into the template, since class names and paths are whatever a user's folders are called.
+No request leaves the page: style, script and pictures are inside it, and its content security policy forbids the rest.
+Every value is escaped on its way into the template: class names and paths are whatever a user's folders are called.
 """
 
 import base64
 import hashlib
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +20,11 @@ import sightline
 from sightline.atomic import write_text
 from sightline.errors import BundleError, DataError
 from sightline.report.advice import advise
-from sightline.report.contents import Contents, Mistake, read_contents
+from sightline.report.contents import Contents, read_contents
 from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
+from sightline.report.scores import Mistake, confused_pairs
 from sightline.report.thumbnails import thumbnail
-from sightline.report.words import calibration_words, facts, headline, provenance, tiles, uses
+from sightline.report.words import calibration_words, choices, facts, headline, provenance, tiles, uses
 
 REPORT = "report.html"
 MOST_IN_TABLE = 30  # classes of a confusion matrix with numbers; beyond, a picture
@@ -52,7 +51,7 @@ def write_report(bundle_path: str | Path, *, picture: PictureSource | None = Non
         BundleError: the folder is no bundle, or the page cannot be written.
     """
     contents = read_contents(bundle_path)
-    path = contents.path / REPORT
+    path = contents.bundle.path / REPORT
     try:
         # a name may hold what UTF-8 cannot: half of a surrogate pair, from a file name of other bytes
         write_text(path, render(contents, picture=picture).encode("utf-8", "backslashreplace").decode())
@@ -76,16 +75,19 @@ def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
         lstrip_blocks=True,
     )
     script = files("sightline.report").joinpath("table.js.jinja").read_text(encoding="utf-8")
-    mistakes = [_shown(mistake, picture) for mistake in contents.mistakes or ()]
+    mistakes = [_shown(mistake, picture) for mistake in (contents.mistakes.worst if contents.mistakes else ())]
     return environment.get_template("report.html.jinja").render(
         contents=contents,
+        title=contents.bundle.path.resolve().name,
+        choices=choices(contents),
+        data=_data_table(contents),
         advice=advise(contents),
         headline=headline(contents),
         tiles=tiles(contents),
         trained=facts(contents),
         curves=curves(contents.history) if contents.history else (),
         matrix=_matrix(contents),
-        pairs=contents.pairs(PAIRS_SHOWN),
+        pairs=confused_pairs(contents.scores, most=PAIRS_SHOWN) if contents.scores else (),
         reliability=reliability(contents.calibration) if contents.calibration else None,
         calibration_words=calibration_words(contents),
         mistakes=mistakes,
@@ -150,3 +152,31 @@ def _matrix(contents: Contents) -> Matrix:
         for counts, row_colours, row_dark in zip(scores.confusion, colours, dark, strict=True)
     ]
     return Matrix(cells, None)
+
+
+@dataclass(frozen=True)
+class DataRow:
+    """A class's pictures in each split, and the length of its bar."""
+
+    name: str
+    counts: Sequence[int]
+    share_of_largest: float
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """The pictures by class and split."""
+
+    splits: Sequence[str]
+    rows: Sequence[DataRow]
+    totals: Sequence[int]
+
+
+def _data_table(contents: Contents) -> DataTable | None:
+    if contents.data is None:
+        return None
+    by_split = contents.data.counts
+    counts = [[by_split[split][name] for split in by_split] for name in contents.classes]
+    largest = max((sum(row) for row in counts), default=0)
+    rows = [DataRow(name, row, sum(row) / max(largest, 1)) for name, row in zip(contents.classes, counts, strict=True)]
+    return DataTable(tuple(by_split), rows, [sum(by_split[split].values()) for split in by_split])

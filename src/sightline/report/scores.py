@@ -3,27 +3,18 @@
 import csv
 import heapq
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.metrics import Bin, Interval, wilson
+from sightline.data.catalog import Problem
+from sightline.metrics import Bin, ClassMetrics, Interval
 
+_BIN_FIGURES = ("lower", "upper", "confidence", "accuracy", "low", "high")
 SPLIT_NAMES = {"train": "training", "val": "validation"}
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """One class's figures; None where one is not defined, such as the recall of a class without a picture."""
-
-    name: str
-    support: int
-    precision: Interval | None
-    recall: Interval | None
-    f1: Interval | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +32,7 @@ class Scores:
         confusion: counts (K, K), rows true, columns predicted.
         per_class: the weakest first, by F1.
         test_looks: how often the test split was scored; 0 where it was not.
+        refused: files that the evaluation left out.
     """
 
     split: str
@@ -51,8 +43,9 @@ class Scores:
     loss: float
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
-    per_class: tuple[ClassScores, ...]
+    per_class: tuple[ClassMetrics, ...]
     test_looks: int
+    refused: tuple[Problem, ...] = ()
 
     @property
     def split_words(self) -> str:
@@ -86,12 +79,12 @@ class Calibration:
     @property
     def stated(self) -> float:
         """The probability stated, on average."""
-        return sum((each.confidence or 0.0) * each.count for each in self.bins) / self.num_samples
+        return sum(each.confidence * each.count for each in self.bins) / self.num_samples
 
     @property
     def right(self) -> float:
         """The share of right answers."""
-        return sum(each.accuracy.value * each.count for each in self.bins if each.accuracy) / self.num_samples
+        return sum(each.accuracy * each.count for each in self.bins) / self.num_samples
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,7 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
         classes: of the bundle.
 
     Raises:
-        ValueError: the file is of another set of classes.
+        ValueError: the file is of another set of classes, or does not add up.
         KeyError, TypeError: the file is damaged.
     """
     rows = content["per_class"]
@@ -150,7 +143,9 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
     confusion = np.array(content["confusion"], dtype=np.int64)
     if confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"its confusion matrix has shape {confusion.shape} for {len(classes)} classes")
-    per_class = [_class_scores(row, int(confusion[index, index])) for index, row in enumerate(rows)]
+    if not 0 < int(confusion.sum()) == int(content["num_samples"]):
+        raise ValueError(f"its confusion matrix holds {confusion.sum():,} pictures, not {content['num_samples']}")
+    per_class = [_class_metrics(row) for row in rows]
     return Scores(
         split=str(content["split"]),
         num_samples=int(content["num_samples"]),
@@ -162,6 +157,7 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
         confusion=confusion,
         per_class=tuple(sorted(per_class, key=lambda row: (2.0 if row.f1 is None else row.f1.value, row.name))),
         test_looks=int(content.get("test_looks", 0)),
+        refused=tuple(Problem(str(row["path"]), str(row["reason"])) for row in content.get("skipped", ())),
     )
 
 
@@ -176,13 +172,7 @@ def read_calibration(content: Mapping[str, Any]) -> Calibration:
         KeyError, TypeError: the file is damaged.
     """
     bins = [
-        Bin(
-            lower=float(row["lower"]),
-            upper=float(row["upper"]),
-            count=int(row["count"]),
-            confidence=float(row["confidence"]),
-            accuracy=_required(row["accuracy"]),
-        )
+        Bin(count=int(row["count"]), **{name: float(row[name]) for name in _BIN_FIGURES})
         for row in content["bins"]
         if row["count"]
     ]
@@ -225,44 +215,21 @@ def confused_pairs(scores: Scores, *, most: int) -> tuple[Pair, ...]:
             support = int(scores.confusion[true].sum())
             reverse = int(wrong[predicted, true])
             pairs.append(
-                Pair(scores.classes[true], scores.classes[predicted], count, count / support, count / num_errors, reverse)
+                Pair(
+                    scores.classes[true], scores.classes[predicted], count, count / support, count / num_errors, reverse
+                )
             )
     return tuple(pairs)
 
 
-def f1_interval(right: int, support: int, predicted: int) -> Interval | None:
-    """F1 with a 95 % interval.
-
-    F1 = 2 J / (1 + J) grows with J, the share of right ones among the pictures that are of the class or were called so.
-    J is a plain share, so Wilson's interval holds for it, and its ends, mapped likewise, are those of F1.
-
-    Args:
-        right: pictures of the class that were called so.
-        support: pictures of the class.
-        predicted: pictures that were called so.
-
-    Returns:
-        None where there is neither a picture nor an answer of the class.
-
-    Example:
-        >>> print(f1_interval(8, 10, 10))
-        80.0% [52.6%, 93.6%]
-    """
-    either = support + predicted - right
-    if not either:
-        return None
-    share = wilson(right, either)
-    return Interval(*(2 * value / (1 + value) for value in (share.value, share.low, share.high)))
-
-
-def _class_scores(row: Mapping[str, Any], right: int) -> ClassScores:
-    support = int(row["support"])
-    return ClassScores(
+def _class_metrics(row: Mapping[str, Any]) -> ClassMetrics:
+    return ClassMetrics(
         name=str(row["name"]),
-        support=support,
+        support=int(row["support"]),
+        num_predicted=int(row["num_predicted"]),
         precision=_interval(row["precision"]),
         recall=_interval(row["recall"]),
-        f1=f1_interval(right, support, int(row["predicted"])),
+        f1=_interval(row["f1"]),
     )
 
 

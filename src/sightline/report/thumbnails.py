@@ -25,7 +25,9 @@ def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
         >>> thumbnail(np.zeros((28, 28, 1), np.uint8))[:22]
         'data:image/png;base64,'
     """
-    image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    image = Image.fromarray(
+        pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+    )
     image.thumbnail((LONGEST_PX, LONGEST_PX))
     is_small = max(image.size) < _PNG_UNDER_PX
     file = io.BytesIO()

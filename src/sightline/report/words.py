@@ -2,12 +2,11 @@
 
 import math
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sightline.metrics import Interval
-from sightline.report.contents import Contents
+from sightline.report.contents import Contents, data_word, section
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ def headline(contents: Contents) -> str:
     if scores is not None:
         right, low, high = of_many(scores.accuracy)
         return (
-            f"The model is right about {right} pictures. With {scores.num_samples:,} {scores.split_words} the true figure "
-            f"lies between {low} and {high}; about one such interval in twenty misses it."
+            f"The model is right about {right} pictures. With {scores.num_samples:,} {scores.split_words} the true "
+            f"figure lies between {low} and {high}; about one such interval in twenty misses it."
         )
     last = contents.history[-1] if contents.history else None
     if last is not None and last.val_accuracy is not None:
@@ -91,7 +90,7 @@ def calibration_words(contents: Contents) -> str:
     calibration = contents.calibration
     if calibration is None:
         return ""
-    stated, right = calibration.mean_confidence, calibration.accuracy
+    stated, right = calibration.stated, calibration.right
     distance = stated - right
     if abs(distance) < 0.02:
         verdict = "On the whole it promises what it keeps"
@@ -116,15 +115,27 @@ def tiles(contents: Contents) -> list[Tile]:
         interval = scores.accuracy
         shown.append(Tile("Accuracy", f"{interval.value:.1%}", f"{interval.low:.1%} to {interval.high:.1%}"))
         if scores.top5 is not None:
-            shown.append(Tile("Among the first five", f"{scores.top5.value:.1%}", f"{scores.top5.low:.1%} to {scores.top5.high:.1%}"))
-        if scores.macro_f1 is not None:
-            shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
-        if scores.loss is not None:
-            shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
+            shown.append(
+                Tile(
+                    "Among the first five",
+                    f"{scores.top5.value:.1%}",
+                    f"{scores.top5.low:.1%} to {scores.top5.high:.1%}",
+                )
+            )
+        shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
+        shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
     if contents.calibration is not None:
-        shown.append(Tile("Calibration error", f"{contents.calibration.ece * 100:.1f} points", "of probability, expected"))
-    if contents.training_s:
-        shown.append(Tile("Training time", duration(contents.training_s), str(contents.provenance.get("versions", {}).get("processor", ""))))
+        shown.append(
+            Tile("Calibration error", f"{contents.calibration.ece * 100:.1f} points", "of probability, expected")
+        )
+    if contents.timing is not None:
+        shown.append(
+            Tile(
+                "Training time",
+                duration(contents.timing.seconds),
+                f"{contents.timing.images_per_s:,.0f} pictures a second",
+            )
+        )
     return shown
 
 
@@ -134,21 +145,49 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
     Args:
         contents: of the bundle.
     """
-    record, preprocess = contents.provenance, contents.preprocess
-    training, options, runtime = (_mapping(record.get(key)) for key in ("training", "options", "runtime"))
-    channels, height, width = preprocess.input_size
+    bundle = contents.bundle
+    training, options, runtime, versions = (
+        section(bundle, name) for name in ("training", "options", "runtime", "versions")
+    )
+    channels, height, width = bundle.preprocess.input_size
+    timing = contents.timing
     lines = [
-        ("Model", contents.model_name),
-        ("Parameters", f"{contents.num_parameters:,}" if contents.num_parameters else ""),
+        ("Model", bundle.model_name),
+        ("Parameters", _shown(training.get("parameters"))),
         ("Picture size", f"{height} × {width} px, {'grey' if channels == 1 else 'RGB'}"),
         ("Epochs", _joined(training.get("epochs"), _counted(training.get("steps"), "steps"))),
         ("Batch size", _shown(options.get("batch_size"))),
-        ("Optimiser", _joined(options.get("opt"), _named("learning rate", options.get("lr")), _named("weight decay", options.get("weight_decay")))),
-        ("Time", _time(contents)),
-        ("Machine", _machine(contents)),
+        (
+            "Optimiser",
+            _joined(
+                options.get("opt"),
+                _named("learning rate", options.get("lr")),
+                _named("weight decay", options.get("weight_decay")),
+            ),
+        ),
+        ("Time", duration(timing.seconds) if timing else contents.gaps["timing.csv"].reason),
+        ("Speed", f"{timing.images_per_s:,.0f} pictures a second" if timing else ""),
+        (
+            "Machine",
+            _joined(runtime.get("device"), versions.get("processor"), _counted(versions.get("cores"), "cores")),
+        ),
         ("Precision", _joined(runtime.get("precision"), _counted(runtime.get("threads"), "threads"))),
     ]
     return [(label, value) for label, value in lines if value]
+
+
+def choices(contents: Contents) -> list[tuple[str, str, str]]:
+    """Every choice of the run: name, value, reason.
+
+    Args:
+        contents: of the bundle.
+    """
+    listed = contents.bundle.provenance.get("choices")
+    rows = [row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict)]
+    shown = [(_shown(row.get("name")), _shown(row.get("value")), _shown(row.get("reason"))) for row in rows]
+    return shown + [
+        ("machine", "", _shown(reason)) for reason in section(contents.bundle, "runtime").get("reasons") or ()
+    ]
 
 
 def provenance(contents: Contents) -> list[tuple[str, str]]:
@@ -157,17 +196,25 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     Args:
         contents: of the bundle.
     """
-    record = contents.provenance
-    versions = _mapping(record.get("versions"))
+    record, versions = contents.bundle.provenance, section(contents.bundle, "versions")
     lines = [
         ("Made", _shown(record.get("created"))),
         ("Command", _shown(record.get("command"))),
         ("Seed", _shown(record.get("seed"))),
-        ("Versions", ", ".join(f"{name} {versions[name]}" for name in ("sightline", "torch", "python") if name in versions)),
-        ("System", _joined(versions.get("system"), versions.get("processor"), _counted(versions.get("cores"), "cores"))),
-        ("Data digest", contents.data_digest or "unknown: no data.lock.json"),
-        ("Weights SHA-256", contents.weights_sha256),
-        ("Folder", str(contents.path)),
+        (
+            "Versions",
+            ", ".join(f"{name} {versions[name]}" for name in ("sightline", "torch", "python") if name in versions),
+        ),
+        (
+            "System",
+            _joined(versions.get("system"), versions.get("processor"), _counted(versions.get("cores"), "cores")),
+        ),
+        (
+            "data.lock.json",
+            f"SHA-256 {contents.data.sha256}" if contents.data else contents.gaps["data.lock.json"].reason,
+        ),
+        ("model.safetensors", f"SHA-256 {contents.bundle.weights_sha256}"),
+        ("Folder", str(contents.bundle.path)),
     ]
     return [(label, value) for label, value in lines if value]
 
@@ -178,12 +225,17 @@ def uses(contents: Contents) -> list[Use]:
     Args:
         contents: of the bundle.
     """
-    path = shlex.quote(str(contents.path))
-    python = f"import sightline as sl\n\nmodel = sl.load({str(contents.path)!r})\nanswer = model.predict(\"photo.jpg\")\nprint(answer.label, answer.probability)"
+    path = shlex.quote(str(contents.bundle.path))
+    python = (
+        "import sightline as sl\n\n"
+        f"model = sl.load({str(contents.bundle.path)!r})\n"
+        'answer = model.predict("photo.jpg")\n'
+        "print(answer.label, answer.probability)"
+    )
     return [
         Use("Ask it", f"sightline predict {path} photo.jpg\nsightline predict {path} photos/ --csv > answers.csv"),
         Use("From Python", python),
-        Use("Score it on labelled pictures", f"sightline evaluate {path} {contents.data_word}"),
+        Use("Score it on labelled pictures", f"sightline evaluate {path} {data_word(contents.bundle)}"),
         Use("Take it elsewhere", f"sightline export {path} --format onnx"),
     ]
 
@@ -204,22 +256,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _time(contents: Contents) -> str:
-    if not contents.training_s:
-        return ""
-    rate = f", {contents.images_per_s:,.0f} pictures a second" if contents.images_per_s else ""
-    return duration(contents.training_s) + rate
-
-
-def _machine(contents: Contents) -> str:
-    versions, runtime = (_mapping(contents.provenance.get(key)) for key in ("versions", "runtime"))
-    return _joined(runtime.get("device"), versions.get("processor"), _counted(versions.get("cores"), "cores"))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _shown(value: Any) -> str:

@@ -191,9 +191,22 @@ def _unpack(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[s
         index, slot = name.split(".", 1)
         slots.setdefault(int(index), {})[slot] = value
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": slots})
+    _lay_out_like_parameters(state.optimizer)
     for name in _NUMBERS:
         setattr(state, name, numbers[name])
     state.history[:] = [HistoryRow(**row) for row in numbers["history"]]
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives the optimiser's averages the memory layout of their parameters.
+
+    Files hold them in plain order, channels_last weights lie otherwise, and torch's fused optimisers walk both by
+    address: with two layouts they pair the wrong elements, silently.
+    """
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                slots[slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
