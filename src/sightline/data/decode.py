@@ -49,7 +49,7 @@ _SIGNATURES = {
 }
 
 
-class BadImage(DataError):  # noqa: N818 - it names the picture, and is read in plain sentences
+class BadImage(DataError):
     """A picture that cannot be read.
 
     Args:

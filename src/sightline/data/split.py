@@ -117,8 +117,8 @@ def _allocate(numbers: Indices, fraction: float, *, keep: int | Indices, most: i
     taken = np.floor(quotas).astype(np.int64)
     by_remainder = np.argsort(taken - quotas, kind="stable")
     taken[by_remainder[: total - taken.sum()]] += 1
-    most_of_each: Indices = np.maximum(numbers - keep, 0)
-    return np.minimum(np.maximum(taken, 1), most_of_each)
+    shares: Indices = np.minimum(np.maximum(taken, 1), np.maximum(numbers - keep, 0))
+    return shares
 
 
 def _ranked(catalog: Catalog, pool: Indices, seed: int) -> list[Indices]:

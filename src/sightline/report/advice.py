@@ -65,8 +65,8 @@ def _copies(contents: Contents) -> Iterator[Advice]:
     if data is not None and data.leaked:
         yield Advice(
             "Held-out pictures are in the training data.",
-            f"{_number(data.leaked, 'validation or test picture')} also in the training split, byte for byte, the first "
-            f"{data.leaked[0]}. The scores flatter: remove the copies and train again.",
+            f"{_number(data.leaked, 'validation or test picture')} also in the training split, byte for byte, the "
+            f"first {data.leaked[0]}. The scores flatter: remove the copies and train again.",
         )
     if data is not None and data.contradictions:
         one, other = data.contradictions[0]
@@ -91,8 +91,8 @@ def _unscored(contents: Contents) -> Iterator[Advice]:
     elif scores.test_looks > 1:
         yield Advice(
             "The test split was looked at more than once.",
-            f"This was look number {scores.test_looks:,}. If anything was changed because of an earlier one, the accuracy "
-            "is no longer that of unseen pictures: decide on the validation split.",
+            f"This was look number {scores.test_looks:,}. If anything was changed because of an earlier one, the "
+            "accuracy is no longer that of unseen pictures: decide on the validation split.",
         )
 
 
@@ -131,8 +131,8 @@ def _curves(contents: Contents) -> Iterator[Advice]:
     if gap > GAP:
         yield Advice(
             "It learns the training pictures by heart.",
-            f"Training accuracy is {last.train_accuracy:.1%}, validation accuracy {accuracy:.1%}: {gap * 100:.0f} points "
-            "lower. More pictures help most; then stronger augmentation, more weight decay, a smaller model.",
+            f"Training accuracy is {last.train_accuracy:.1%}, validation accuracy {accuracy:.1%}: {gap * 100:.0f} "
+            "points lower. More pictures help most; then stronger augmentation, more weight decay, a smaller model.",
         )
     if last_loss > LOSS_RISE * lowest:
         yield Advice(
@@ -157,8 +157,8 @@ def _confused_pair(contents: Contents) -> Iterator[Advice]:
         yield Advice(
             "One confusion stands out.",
             f"{pair.true} was taken for {pair.predicted} {pair.count:,} times: {pair.of_class:.0%} of {pair.true}, "
-            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: are the "
-            "labels right, can you tell them apart at this size, has one kind too few examples?",
+            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: are "
+            "the labels right, can you tell them apart at this size, has one kind too few examples?",
         )
 
 
@@ -175,8 +175,8 @@ def _imbalance(contents: Contents) -> Iterator[Advice]:
     found = f" Of {rare}, {recall.value:.0%} are found." if recall else ""
     yield Advice(
         "The classes are unbalanced.",
-        f"{common} has {most:,} training pictures, {rare} only {least:,} ({most / least:.1f} to 1).{found} New pictures "
-        f"of {rare} are worth more than new ones of {common}.",
+        f"{common} has {most:,} training pictures, {rare} only {least:,} ({most / least:.1f} to 1).{found} New "
+        f"pictures of {rare} are worth more than new ones of {common}.",
     )
 
 

@@ -111,26 +111,25 @@ def reliability(calibration: Calibration) -> Drawing:
         calibration: the bins.
     """
     bins = calibration.bins
-    stated, right = [each.confidence for each in bins], [each.accuracy for each in bins]
-    reach = np.clip([[each.accuracy - each.low, each.high - each.accuracy] for each in bins], 0, None).T
+    stated, right = [each.confidence for each in bins], [each.accuracy.value for each in bins]
+    reach = [[each.accuracy.value - each.accuracy.low, each.accuracy.high - each.accuracy.value] for each in bins]
+    middles, widths = [(each.lower + each.upper) / 2 for each in bins], [each.upper - each.lower for each in bins]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 4.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
         top.plot([0, 1], [0, 1], color=PALE, linestyle=(0, (4, 3)), linewidth=1.2)
-        top.text(
-            0.30, 0.335, "as often right as stated", color="#616e7c", rotation=37, rotation_mode="anchor", fontsize=8
-        )
-        top.errorbar(stated, right, yerr=reach, color=BLUE, marker="o", markersize=4.5, linewidth=1.4,
-                     elinewidth=1, capsize=2)  # fmt: skip
+        whiskers = {"elinewidth": 1, "capsize": 2, "yerr": np.clip(reach, 0, None).T}
+        top.errorbar(stated, right, color=BLUE, marker="o", markersize=4.5, linewidth=1.4, **whiskers)
         top.set(ylim=(-0.02, 1.02), xlim=(-0.02, 1.02), ylabel="really right")
-        bottom.bar([(each.lower + each.upper) / 2 for each in bins], [each.count for each in bins],
-                   width=[0.9 * (each.upper - each.lower) for each in bins], color=BLUE, alpha=0.75)  # fmt: skip
+        bottom.bar(middles, [each.count for each in bins], width=0.9 * np.array(widths), color=BLUE, alpha=0.75)
         bottom.set(ylabel="pictures", xlabel="probability stated")
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axis in (top.xaxis, top.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         uri = _uri(figure)
-    words = "; ".join(f"stated {each.confidence:.0%}, right {each.accuracy:.0%} of {each.count:,}" for each in bins)
+    words = "; ".join(
+        f"stated {each.confidence:.0%}, right {each.accuracy.value:.0%} of {each.count:,}" for each in bins
+    )
     return Drawing(uri, f"Reliability diagram. {words}.")
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from sightline.data.catalog import Problem
 from sightline.metrics import Bin, ClassMetrics, Interval
 
-_BIN_FIGURES = ("lower", "upper", "confidence", "accuracy", "low", "high")
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
@@ -84,7 +83,7 @@ class Calibration:
     @property
     def right(self) -> float:
         """The share of right answers."""
-        return sum(each.accuracy * each.count for each in self.bins) / self.num_samples
+        return sum(each.accuracy.value * each.count for each in self.bins) / self.num_samples
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,13 @@ def read_calibration(content: Mapping[str, Any]) -> Calibration:
         KeyError, TypeError: the file is damaged.
     """
     bins = [
-        Bin(count=int(row["count"]), **{name: float(row[name]) for name in _BIN_FIGURES})
+        Bin(
+            lower=float(row["lower"]),
+            upper=float(row["upper"]),
+            count=int(row["count"]),
+            confidence=float(row["confidence"]),
+            accuracy=_required(row["accuracy"]),
+        )
         for row in content["bins"]
         if row["count"]
     ]
@@ -226,7 +231,7 @@ def _class_metrics(row: Mapping[str, Any]) -> ClassMetrics:
     return ClassMetrics(
         name=str(row["name"]),
         support=int(row["support"]),
-        num_predicted=int(row["num_predicted"]),
+        predicted=int(row["predicted"]),
         precision=_interval(row["precision"]),
         recall=_interval(row["recall"]),
         f1=_interval(row["f1"]),

@@ -27,7 +27,7 @@ class TrainOptions:
         clip_grad: largest norm of the whole gradient; None leaves it alone.
         model_ema_decay: of the exponential moving average of the weights; None keeps none.
         seed: of weights, splits, order, augmentation and dropout.
-        checkpoint_every_s: seconds between two checkpoints.
+        checkpoint_every_s: seconds between two checkpoints; 0 saves after every step.
 
     Raises:
         ConfigError: a number lies outside its range or a name is unknown.

@@ -87,7 +87,7 @@ class Checkpoints:
     Args:
         folder: made where it is missing; leftovers of a killed process in it are removed.
         identity: what the run is (options, data, threads...). A checkpoint of another identity is refused.
-        every_s: seconds between two checkpoints.
+        every_s: seconds between two checkpoints; 0 saves after every step.
         say: takes a sentence, such as the news that the newest checkpoint was damaged.
     """
 
@@ -105,7 +105,7 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
-        wait = max(self.every_s, self._last_cost_s / SAVING_SHARE)
+        wait = max(self.every_s, self._last_cost_s / SAVING_SHARE) if self.every_s else 0.0
         return time.monotonic() - self._last_save >= wait
 
     def save(self, state: TrainState) -> Path:
