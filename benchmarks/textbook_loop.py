@@ -224,8 +224,11 @@ def accuracy(net: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> float:
 
 
 @contextmanager
-def watched_memory(result: Result, every_s: float = 0.5) -> Iterator[None]:
-    """Look again and again how much memory this process and its workers have, and note the most."""
+def watched_memory(result: Result, every_s: float = 2.0) -> Iterator[None]:
+    """Look again and again how much memory this process and its workers have, and note the most.
+
+    Each look costs some milliseconds, so they are rare enough to take less than 1% of the time.
+    """
     done = threading.Event()
 
     def watch() -> None:

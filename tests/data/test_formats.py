@@ -80,6 +80,15 @@ def test_cifar_binary_that_is_damaged(tmp_path: Path) -> None:
         read_cifar_binary([tmp_path / "gone.bin"], label_bytes=1)
 
 
+def test_cifar_binary_with_another_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(3073))
+    digest = hashlib.sha256(bytes(3073)).hexdigest()
+    assert len(read_cifar_binary([path, path], label_bytes=1, sha256=[digest, None])[0]) == 2
+    with pytest.raises(DataError, match=r"a.bin has another content than the published file. Delete it and fetch it"):
+        read_cifar_binary([path], label_bytes=1, sha256=["0" * 64])
+
+
 def test_sprite_sheets(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
     paths = [tmp_path / "1.png", tmp_path / "2.png"]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import struct
 from dataclasses import replace
 from functools import partial
@@ -62,7 +63,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Known:
             Layout(
                 NAMES,
                 ("tiny", "tiny/raw"),
-                partial(published._read_idx_set, ("off", "on"), dict.fromkeys(NAMES)),  # type: ignore[arg-type]
+                partial(published._read_idx_set, dict.fromkeys(NAMES), ("off", "on")),
             ),
         ),
         ways=(Writing("the web", "no connection"), Writing("the package")),
@@ -215,40 +216,86 @@ def test_table_is_well_formed() -> None:
     assert sorted(KNOWN) == ["cifar10", "cifar100", "fashion-mnist", "mnist"]
     text = Path(published.__file__).read_text("utf-8")
     digests = re.findall(r'"([0-9a-f]{40,})"', text)
-    assert len(digests) == 8 + 4
+    assert len(digests) == 4 + 4 + 6 + 2 + 4
     assert all(len(digest) == 64 for digest in digests)
     assert [name for name, known in KNOWN.items() if not known.hflip_ok] == ["mnist"]
     assert KNOWN["fashion-mnist"].system_folders == ("/usr/share/datasets/fashion-mnist",)
 
 
-def test_cifar10_in_both_layouts_gives_the_same(tmp_path: Path) -> None:
+@pytest.fixture
+def small_cifar10(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """CIFAR-10 as sheets of two pictures each: the folder, pictures (6, 2, 32, 32, 3) and labels (6, 2)."""
     pictures = np.random.default_rng(0).integers(0, 256, (6, 2, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(12).reshape(6, 2) % 10
-    stems = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    for stem, images, numbers in zip(stems, pictures, labels, strict=True):
-        records = b"".join(
-            bytes([number]) + image.transpose(2, 0, 1).tobytes() for image, number in zip(images, numbers, strict=True)
-        )
-        (tmp_path / f"{stem}.bin").write_bytes(records)
-        Image.fromarray(images.reshape(2, 1024, 3)).save(tmp_path / f"{stem}.png")
-    (tmp_path / "train_lables.json").write_text(json.dumps(labels[:5].ravel().tolist()))
-    (tmp_path / "test_lables.json").write_text(json.dumps(labels[5].tolist()))
-    for layout in KNOWN["cifar10"].layouts:
-        assert all((tmp_path / file).is_file() for file in layout.files)
-        contents = layout.read(tmp_path)
+    folder = tmp_path / "sheets"
+    folder.mkdir()
+    for stem, images in zip(published._CIFAR10_STEMS, pictures, strict=True):
+        Image.fromarray(images.reshape(2, 1024, 3)).save(folder / f"{stem}.png")
+    (folder / "train_lables.json").write_text(json.dumps(labels[:5].ravel().tolist()))
+    (folder / "test_lables.json").write_text(json.dumps(labels[5].tolist()))
+    return folder, pictures, labels
+
+
+def test_cifar10_sheets_are_read_and_rewritten_as_the_official_files(
+    small_cifar10: tuple[Path, np.ndarray, np.ndarray],
+) -> None:
+    folder, pictures, labels = small_cifar10
+    binary, sheets = KNOWN["cifar10"].layouts
+    assert {path.name for path in folder.iterdir()} == set(sheets.files)
+    assert sheets.rewrite is not None
+    sheets.rewrite(folder)
+    # The published description: a label, then 1024 bytes of red, of green and of blue.
+    expected = b"".join(
+        bytes([label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(pictures[1], labels[1], strict=True)
+    )
+    assert (folder / "data_batch_2.bin").read_bytes() == expected
+    assert all((folder / file).is_file() for file in binary.files)
+    for contents in (sheets.read(folder), published._read_cifar10_binary(dict.fromkeys(binary.files), folder)):
         np.testing.assert_array_equal(contents.train_images, pictures[:5].reshape(10, 32, 32, 3))
         np.testing.assert_array_equal(contents.test_images, pictures[5])
         assert contents.train_labels.tolist() == labels[:5].ravel().tolist()
         assert contents.test_labels.tolist() == labels[5].tolist()
         assert contents.classes[6] == "frog"  # the first training picture of CIFAR-10, label 6, is a frog
+    with pytest.raises(DataError, match=r"data_batch_1.bin has another content than the published file"):
+        binary.read(folder)
+
+
+def test_fetched_sheets_are_kept_as_the_official_files(
+    small_cifar10: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, pictures, _ = small_cifar10
+
+    class Copying(Writing):
+        def fetch(self, folder: Path, home: Path, progress: Progress) -> None:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+
+    known = KNOWN["cifar10"]
+    binary = replace(
+        known.layouts[0], read=partial(published._read_cifar10_binary, dict.fromkeys(known.layouts[0].files))
+    )
+    small = replace(
+        known,
+        layouts=(binary, known.layouts[1]),
+        ways=(Copying("the package"),),
+        num_train=10,
+        num_test=2,
+        mean=tuple(pictures[:5].mean(axis=(0, 1, 2, 3)) / 255),
+        is_balanced=False,
+    )
+    monkeypatch.setitem(KNOWN, "cifar10", small)
+    home = fetch("cifar10", data_dir=tmp_path / "data")
+    assert {path.name for path in home.iterdir()} == set(binary.files)
+    assert len(read_known("cifar10", tmp_path / "data")) == 12
 
 
 def test_cifar100_takes_the_fine_label_and_the_names_of_the_archive(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}.bin").write_bytes(bytes([11, 1]) + bytes(3072))
     (tmp_path / "fine_label_names.txt").write_text("apple\naquarium_fish\n\n")
-    contents = KNOWN["cifar100"].layouts[0].read(tmp_path)
+    contents = published._read_cifar100_binary({"train.bin": None, "test.bin": None}, tmp_path)
     assert (contents.train_labels.tolist(), contents.classes) == ([1], ("apple", "aquarium_fish"))
+    with pytest.raises(DataError, match=r"train.bin has another content than the published file"):
+        KNOWN["cifar100"].layouts[0].read(tmp_path)
 
 
 def test_idx_set_that_lost_a_file_while_it_is_read(tmp_path: Path) -> None:

@@ -159,6 +159,16 @@ def test_split_folders(tmp_path: Path, make_picture: MakePicture, val: str) -> N
     ]
 
 
+def test_class_order_of_split_folders_is_the_plain_sort(tmp_path: Path, make_picture: MakePicture) -> None:
+    for name in ("11", "2", "0", "10", "1"):
+        make_picture(f"p/train/{name}/a.png", (int(name), 0, 0))
+    make_picture("p/val/2/b.png", (2, 0, 0))
+    catalog = open_data(tmp_path / "p")
+    assert catalog.classes == ("0", "1", "10", "11", "2")
+    for index in range(6):  # the picture knows its class
+        assert str(catalog.images.read(index)[0, 0, 0]) == catalog.classes[catalog.labels[index]]
+
+
 def test_class_of_val_that_train_lacks(tmp_path: Path, make_picture: MakePicture) -> None:
     for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/x/1.png", "val/y/1.png"):
         make_picture(f"p/{name}")

@@ -14,7 +14,7 @@ from sightline.data.preprocess import Preprocess
 from sightline.exporting import export
 from sightline.models import zoo
 
-CLASSES = ("cat", "dog", "Käfer 🪲")
+CLASSES = ("Käfer 🪲", "cat", "dog")
 
 Exported = tuple[Bundle, Path]
 

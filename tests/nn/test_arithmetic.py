@@ -117,7 +117,7 @@ def test_same_padding_of_tensorflow(size: int, kernel_size: int, stride: int, ex
     assert same_padding(size, kernel_size, stride=stride) == expected
 
 
-@pytest.mark.parametrize(("kernel_size", "dilation"), list(itertools.product((1, 2, 3, 4, 5), (1, 2, 3))))
+@pytest.mark.parametrize(("kernel_size", "dilation"), list(itertools.product((1, 3, 5), (1, 2, 3))) + [(2, 2), (4, 2)])
 def test_same_padding_is_that_of_torch(kernel_size: int, dilation: int) -> None:
     before, after = same_padding(9, kernel_size, dilation=dilation)
     conv = nn.Conv1d(1, 1, kernel_size, padding="same", dilation=dilation, bias=False)

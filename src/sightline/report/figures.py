@@ -200,7 +200,8 @@ def _curve(
             axes.plot(epochs, values, color=colour, label=name, marker="o" if len(epochs) < 3 else None, markersize=5)
         axes.legend(loc="best", frameon=False, fontsize=8.5, labelcolor="linecolor", handlelength=1.2)
         if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            low, high = axes.get_ylim()
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low > 0.05 else 1))
         uri = _uri(figure)
     words = [f"{name} {_shown(values[0], percent)} to {_shown(values[-1], percent)}" for name, values, _ in lines]
     return Drawing(uri, f"{title} by epoch, first to last of {len(epochs)}: {'; '.join(words)}.")

@@ -24,12 +24,12 @@ from sightline.report.contents import Contents, read_contents
 from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
 from sightline.report.scores import Mistake, confused_pairs
 from sightline.report.thumbnails import thumbnail
-from sightline.report.words import calibration_words, choices, facts, headline, provenance, tiles, uses
+from sightline.report.words import calibration_words, choices, facts, headline, moment, provenance, tiles, uses
 
 REPORT = "report.html"
-MOST_IN_TABLE = 30  # classes of a confusion matrix with numbers; beyond, a picture
-MOST_IN_PICTURE = 100  # beyond, only the most confused pairs
-PAIRS_SHOWN = 15
+MOST_AT_A_GLANCE = 30  # classes; beyond, a picture of the confusion matrix comes before its numbers
+MOST_IN_MATRIX = 100  # beyond, only the most confused pairs
+PAIRS_SHOWN = 12
 REFUSED_SHOWN = 200
 DARK = 140  # luminance under which white digits are read better
 
@@ -79,6 +79,7 @@ def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
     return environment.get_template("report.html.jinja").render(
         contents=contents,
         title=contents.bundle.path.resolve().name,
+        made=moment(contents.bundle.provenance.get("created")),
         choices=choices(contents),
         data=_data_table(contents),
         advice=advise(contents),
@@ -130,18 +131,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The confusion matrix in the form that its size allows: cells, or a drawing, or neither."""
+    """The confusion matrix as its size allows: cells alone, a drawing and the cells behind it, or neither."""
 
-    cells: Sequence[Sequence[Cell]]
-    drawing: Drawing | None
+    cells: Sequence[Sequence[Cell]] = ()
+    drawing: Drawing | None = None
 
 
 def _matrix(contents: Contents) -> Matrix:
     scores = contents.scores
-    if scores is None or len(contents.classes) > MOST_IN_PICTURE:
-        return Matrix((), None)
-    if len(contents.classes) > MOST_IN_TABLE:
-        return Matrix((), confusion_map(scores.confusion, contents.classes))
+    if scores is None or len(contents.classes) > MOST_IN_MATRIX:
+        return Matrix()
     colours = cell_colours(scores.confusion)
     dark = colours @ np.array([0.299, 0.587, 0.114]) < DARK  # luma, ITU-R BT.601
     cells = [
@@ -151,16 +150,17 @@ def _matrix(contents: Contents) -> Matrix:
         ]
         for counts, row_colours, row_dark in zip(scores.confusion, colours, dark, strict=True)
     ]
-    return Matrix(cells, None)
+    is_large = len(contents.classes) > MOST_AT_A_GLANCE
+    return Matrix(cells, confusion_map(scores.confusion, contents.classes) if is_large else None)
 
 
 @dataclass(frozen=True)
 class DataRow:
-    """A class's pictures in each split, and the length of its bar."""
+    """A class's pictures in each split, and the parts of its bar as shares of the longest bar."""
 
     name: str
     counts: Sequence[int]
-    share_of_largest: float
+    widths: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -178,5 +178,8 @@ def _data_table(contents: Contents) -> DataTable | None:
     by_split = contents.data.counts
     counts = [[by_split[split][name] for split in by_split] for name in contents.classes]
     largest = max((sum(row) for row in counts), default=0)
-    rows = [DataRow(name, row, sum(row) / max(largest, 1)) for name, row in zip(contents.classes, counts, strict=True)]
+    rows = [
+        DataRow(name, row, [number / max(largest, 1) for number in row])
+        for name, row in zip(contents.classes, counts, strict=True)
+    ]
     return DataTable(tuple(by_split), rows, [sum(by_split[split].values()) for split in by_split])

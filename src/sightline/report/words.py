@@ -1,5 +1,6 @@
 """The figures of a bundle in plain words."""
 
+import datetime
 import math
 import shlex
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def headline(contents: Contents) -> str:
         right, low, high = of_many(scores.accuracy)
         return (
             f"The model is right about {right} pictures. With {scores.num_samples:,} {scores.split_words} the true "
-            f"figure lies between {low} and {high}; about one such interval in twenty misses it."
+            f"figure lies between {low} and {high} (95% interval)."
         )
     last = contents.history[-1] if contents.history else None
     if last is not None and last.val_accuracy is not None:
@@ -112,12 +113,10 @@ def tiles(contents: Contents) -> list[Tile]:
     """
     scores, shown = contents.scores, []
     if scores is not None:
-        interval = scores.accuracy
-        shown.append(Tile("Accuracy", f"{interval.value:.1%}", f"{interval.low:.1%} to {interval.high:.1%}"))
         if scores.top5 is not None:
             shown.append(
                 Tile(
-                    "Among the first five",
+                    "Top-5 accuracy",
                     f"{scores.top5.value:.1%}",
                     f"{scores.top5.low:.1%} to {scores.top5.high:.1%}",
                 )
@@ -125,9 +124,7 @@ def tiles(contents: Contents) -> list[Tile]:
         shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
         shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
     if contents.calibration is not None:
-        shown.append(
-            Tile("Calibration error", f"{contents.calibration.ece * 100:.1f} points", "of probability, expected")
-        )
+        shown.append(Tile("Calibration error", f"{contents.calibration.ece:.1%}", "stated against share right"))
     if contents.timing is not None:
         shown.append(
             Tile(
@@ -185,9 +182,10 @@ def choices(contents: Contents) -> list[tuple[str, str, str]]:
     listed = contents.bundle.provenance.get("choices")
     rows = [row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict)]
     shown = [(_shown(row.get("name")), _shown(row.get("value")), _shown(row.get("reason"))) for row in rows]
-    return shown + [
-        ("machine", "", _shown(reason)) for reason in section(contents.bundle, "runtime").get("reasons") or ()
-    ]
+    for sentence in section(contents.bundle, "runtime").get("reasons") or ():
+        value, _, reason = _shown(sentence).partition(": ")
+        shown.append(("machine", value, reason))
+    return shown
 
 
 def provenance(contents: Contents) -> list[tuple[str, str]]:
@@ -198,7 +196,7 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     """
     record, versions = contents.bundle.provenance, section(contents.bundle, "versions")
     lines = [
-        ("Made", _shown(record.get("created"))),
+        ("Made", moment(record.get("created"))),
         ("Command", _shown(record.get("command"))),
         ("Seed", _shown(record.get("seed"))),
         (
@@ -238,6 +236,22 @@ def uses(contents: Contents) -> list[Use]:
         Use("Score it on labelled pictures", f"sightline evaluate {path} {data_word(contents.bundle)}"),
         Use("Take it elsewhere", f"sightline export {path} --format onnx"),
     ]
+
+
+def moment(stamp: object) -> str:
+    """A time of ISO 8601 as a reader writes it; anything else as it is, None as nothing.
+
+    Args:
+        stamp: of the bundle's provenance.
+
+    Example:
+        >>> moment("2026-11-21T14:11:03+00:00")
+        '2026-11-21 14:11 UTC'
+    """
+    try:
+        return datetime.datetime.fromisoformat(str(stamp)).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):
+        return _shown(stamp)
 
 
 def duration(seconds: float) -> str:

@@ -1,17 +1,11 @@
-"""From pictures to answers: `sightline.load(bundle).predict(picture)`."""
+"""A bundle that answers."""
 
-import csv
-import difflib
-import glob
-import json
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,45 +15,17 @@ from PIL import Image
 from sightline import metrics
 from sightline.bundle import Bundle, open_bundle
 from sightline.data.catalog import Problem
-from sightline.data.decode import SUFFIXES, BadImage, Pixels, Source, source_name
+from sightline.data.decode import BadImage, Pixels, Source, source_name
 from sightline.errors import BundleError, ConfigError, DataError
 from sightline.models.base import Classifier
+from sightline.predict.answers import Prediction
+from sightline.predict.precision import full_float32
 from sightline.runtime import choose_runtime
 
 AnySource = TypeVar("AnySource", bound=Source)
 
-_SHOWN = 20  # bad pictures, or missing paths, that a message lists
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture.
-
-    Args:
-        source: the path as given, or what kind of thing it was.
-        label: the most probable class.
-        index: its index.
-        probability: its probability, in [0, 1], calibrated by the bundle's temperature.
-        top: the most probable classes with their probabilities, best first; of equal ones the lower index first.
-        probabilities: float32 (K,), in the order of the classes.
-    """
-
-    source: str
-    label: str
-    index: int
-    probability: float
-    top: tuple[tuple[str, float], ...]
-    probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as JSON knows it; of the probabilities those in `top`."""
-        return {
-            "source": self.source,
-            "label": self.label,
-            "index": self.index,
-            "probability": self.probability,
-            "top": [{"label": label, "probability": probability} for label, probability in self.top],
-        }
+_SHOWN = 20  # bad pictures that a message lists
+_PIL_LOCK = threading.Lock()
 
 
 class Predictor:
@@ -187,7 +153,7 @@ class Predictor:
         Raises:
             BundleError: they are not numbers.
         """
-        with torch.inference_mode(), _full_float32(self.device):
+        with torch.inference_mode(), full_float32(self.device):
             logits: npt.NDArray[np.float32] = self.net(images).cpu().numpy()
         if not np.isfinite(logits).all():
             raise BundleError(
@@ -211,7 +177,7 @@ class Predictor:
     def _picture(self, source: Source) -> Pixels | BadImage:
         try:
             # A PIL image reads its file at the first touch, and the same one may stand in a list twice.
-            with _PIL_LOCK if isinstance(source, Image.Image) else ExitStack():
+            with _PIL_LOCK if isinstance(source, Image.Image) else nullcontext():
                 return self.bundle.preprocess.picture(source)
         except BadImage as bad:
             return bad
@@ -245,122 +211,6 @@ def load(path: str | Path, *, device: str | None = None) -> Predictor:
     return Predictor(bundle, net.to(chosen, memory_format=torch.channels_last), chosen)  # type: ignore[call-overload]
 
 
-# ------------------------------------------------------------------------------------------- what a command line names
-
-
-def gather_sources(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
-    """The pictures that a command line names.
-
-    Args:
-        arguments: files, as they are; folders: all pictures below them by their suffix, sorted, hidden ones left out;
-            globs, for shells that do not expand them; "-" for any of these on `stdin`, a line each.
-        stdin: read only for "-".
-
-    Raises:
-        DataError: a path does not exist, or a folder or glob holds no picture; all such are listed.
-    """
-    found: list[str] = []
-    wrong: list[str] = []
-    for argument in arguments:
-        for path in (line.rstrip("\r\n") for line in stdin) if argument == "-" else [argument]:
-            if path:
-                try:
-                    found += _pictures_at(path)
-                except DataError as error:
-                    wrong.append(str(error))
-    if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise DataError("\n".join([*wrong[:_SHOWN], *more]))
-    return found
-
-
-def _pictures_at(argument: str) -> list[str]:
-    if Path(argument).is_dir():
-        found = _pictures_below(argument)
-        if not found:
-            raise DataError(f"{argument} holds no picture ({', '.join(SUFFIXES)}). Give another folder.")
-        return found
-    if Path(argument).exists():  # before globs: a name may hold a bracket
-        return [argument]
-    if glob.has_magic(argument):
-        matched = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - the names are to be as given
-        found = [path for name in matched for path in (_pictures_below(name) if Path(name).is_dir() else [name])]
-        if not found:
-            raise DataError(f"{argument} matches no picture. Check the pattern.")
-        return found
-    raise DataError(_missing(Path(argument)))
-
-
-def _pictures_below(folder: str) -> list[str]:
-    """All pictures in a folder and below it, sorted; a link back to a folder is not followed."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed ({type(error).__name__}: {error.strerror}).") from error
-
-    found: list[str] = []
-    seen = {os.path.realpath(folder)}
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        real = {name: os.path.realpath(os.path.join(here, name)) for name in folders if not name.startswith(".")}  # noqa: PTH118
-        folders[:] = [name for name, path in real.items() if path not in seen]
-        seen.update(real.values())
-        found += [
-            os.path.join(here, name)  # noqa: PTH118 - a Path would lose a leading ./
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
-def _missing(path: Path) -> str:
-    """What is said of a path that does not exist: how far it does, and what is there instead."""
-    parent = next((folder for folder in path.parents if folder.is_dir()), None)
-    if parent is None:
-        return f"{path} does not exist. Check the path."
-    wanted = path.relative_to(parent).parts[0]
-    close = difflib.get_close_matches(wanted, sorted(each.name for each in parent.iterdir()), n=3)
-    nearest = f" Nearest there: {', '.join(close)}." if close else ""
-    return f"{path} does not exist: there is no {wanted} in {parent}.{nearest} Check the path."
-
-
-# ------------------------------------------------------------------------------------------------------------- writing
-
-
-def to_json(predictions: Sequence[Prediction], problems: Sequence[Problem] = ()) -> str:
-    """Predictions and refused pictures as JSON: {"predictions": [...], "refused": [...]}.
-
-    Args:
-        predictions: of `predict_many`.
-        problems: likewise.
-    """
-    told = {
-        "predictions": [each.to_dict() for each in predictions],
-        "refused": [{"path": problem.path, "reason": problem.reason} for problem in problems],
-    }
-    return _as_utf8(json.dumps(told, indent=2, ensure_ascii=False))
-
-
-def to_csv(predictions: Sequence[Prediction], handle: IO[str]) -> None:
-    """Predictions as CSV: source, label, probability, then label and probability of each further place.
-
-    Args:
-        predictions: of `predict_many`.
-        handle: an open text file.
-    """
-    places = max((len(each.top) for each in predictions), default=1)
-    header = ["source", "label", "probability"]
-    header += [name for place in range(2, places + 1) for name in (f"label_{place}", f"probability_{place}")]
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(header)
-    for each in predictions:
-        answers = [text for label, probability in each.top for text in (label, f"{probability:.7f}")]
-        writer.writerow([_as_utf8(text) for text in (each.source, *answers)])
-
-
-def _as_utf8(text: str) -> str:
-    """File names may hold bytes that are no UTF-8; they are written as escapes, which in JSON is the same name."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _name(source: Source, number: int, total: int) -> str:
     name = source_name(source)
     return name if isinstance(source, str | Path) or total == 1 else f"picture {number} of {total} ({name})"
@@ -369,34 +219,3 @@ def _name(source: Source, number: int, total: int) -> str:
 def _listed(problems: Sequence[Problem]) -> str:
     more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     return "\n".join([*(f"  {problem}" for problem in problems[:_SHOWN]), *more])
-
-
-# ----------------------------------------------------------------------------------------------------------- precision
-
-_PIL_LOCK = threading.Lock()
-_PRECISION_LOCK = threading.Lock()
-
-
-@contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
-    """Multiplies in float32 as IEEE 754 means it, whatever this process has chosen for its training.
-
-    Without it, convolutions on a GPU of 2020 or later would be computed in TF32, with 10 bits of mantissa, and a
-    training script's `torch.set_float32_matmul_precision("medium")` or autocast would reach into the answers. The
-    settings are the process's own, hence the lock and the way back.
-    """
-    places = (
-        torch.backends.cudnn.conv,
-        torch.backends.cuda.matmul,
-        torch.backends.mkldnn.conv,
-        torch.backends.mkldnn.matmul,
-    )
-    with _PRECISION_LOCK, torch.autocast(device.type, enabled=False):
-        before = [place.fp32_precision for place in places]
-        try:
-            for place in places:
-                place.fp32_precision = "ieee"
-            yield
-        finally:
-            for place, precision in zip(places, before, strict=True):
-                place.fp32_precision = precision

@@ -1,0 +1,79 @@
+"""What a network says of a picture, and how it is written down."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline.data.catalog import Problem
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture.
+
+    Args:
+        source: the path as given, or what kind of thing it was.
+        label: the most probable class.
+        index: its index.
+        probability: its probability, in [0, 1], calibrated by the bundle's temperature.
+        top: the most probable classes with their probabilities, best first; of equal ones the lower index first.
+        probabilities: float32 (K,), in the order of the classes.
+    """
+
+    source: str
+    label: str
+    index: int
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON knows it; of the probabilities those in `top`."""
+        return {
+            "source": self.source,
+            "label": self.label,
+            "index": self.index,
+            "probability": self.probability,
+            "top": [{"label": label, "probability": probability} for label, probability in self.top],
+        }
+
+
+def to_json(predictions: Sequence[Prediction], problems: Sequence[Problem] = ()) -> str:
+    """Predictions and refused pictures as JSON: {"predictions": [...], "refused": [...]}.
+
+    Args:
+        predictions: of `predict_many`.
+        problems: likewise.
+    """
+    told = {
+        "predictions": [each.to_dict() for each in predictions],
+        "refused": [{"path": problem.path, "reason": problem.reason} for problem in problems],
+    }
+    return as_utf8(json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def to_csv(predictions: Sequence[Prediction], handle: IO[str]) -> None:
+    """Predictions as CSV: source, label, probability, then label and probability of each further place.
+
+    Args:
+        predictions: of `predict_many`.
+        handle: an open text file.
+    """
+    places = max((len(each.top) for each in predictions), default=1)
+    header = ["source", "label", "probability"]
+    header += [name for place in range(2, places + 1) for name in (f"label_{place}", f"probability_{place}")]
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(header)
+    for each in predictions:
+        answers = [text for label, probability in each.top for text in (label, f"{probability:.7f}")]
+        writer.writerow([as_utf8(text) for text in (each.source, *answers)])
+
+
+def as_utf8(text: str) -> str:
+    """File names may hold bytes that are no UTF-8; they are written as escapes, which in JSON is the same name."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
