@@ -1,6 +1,5 @@
 """Files are whole or not there."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         temporary.write_text("half of the n")
         raise OSError("disk is full")
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -40,9 +39,9 @@ def test_a_killed_writer_leaves_a_file_that_sweep_removes(tmp_path: Path) -> Non
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
     (tmp_path / ".users-own").write_text("kept")
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) == 2
     sweep(tmp_path)
-    assert os.listdir(tmp_path) == [".users-own"]
+    assert [path.name for path in tmp_path.iterdir()] == [".users-own"]
 
 
 def test_others_may_read_what_was_written(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def save_bundle(
             "provenance": dict(provenance or {}),
         }
         config = {**_timm_config(net, model_name, classes, preprocess), "sightline": section}
-        write_text(path / CONFIG, json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise BundleError(f"cannot write the bundle {path}: {error}. Free space or choose another --output.") from error
     return open_bundle(path)

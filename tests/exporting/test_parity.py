@@ -4,9 +4,10 @@ import json
 import math
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from sightline.exporting.parity import BatchParity, Parity, closest_call, compare
+from sightline.exporting.parity import BatchParity, Parity, closest_call, compare, prove
 from sightline.exporting.pictures import ProofPictures
 
 EXPECTED = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4]], np.float32)
@@ -57,3 +58,24 @@ def test_any_flip_or_a_difference_above_the_tolerance_fails_at_any_batch_size(fl
 def test_no_comparison_is_no_proof() -> None:
     assert not _parity().ok
     assert not _parity(BatchParity(1, 3, 0, 0.0), failure="Fail: broken").ok
+
+
+def test_every_picture_goes_in_large_batches_and_the_closest_calls_in_small_ones(exported, monkeypatch) -> None:
+    bundle, path = exported()
+    pixels = np.random.default_rng(2).integers(0, 256, (150, 32, 32, 3), dtype=np.uint8)
+    seen: list[np.ndarray] = []
+    run = onnxruntime.InferenceSession.run
+
+    def watch(self: object, names: list[str], inputs: dict[str, np.ndarray]) -> object:
+        seen.append(inputs["images"])
+        return run(self, names, inputs)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", watch)
+    assert prove(bundle, path, ProofPictures(pixels, "noise")).ok
+    assert [len(batch) for batch in seen] == [1] * 8 + [2] * 8 + [7] * 8 + [64, 64, 22]
+    np.testing.assert_array_equal(np.concatenate(seen[24:]), pixels)
+    monkeypatch.undo()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (answers,) = session.run(None, {"images": pixels})
+    first, second = np.sort(answers, axis=1)[:, [-1, -2]].T
+    np.testing.assert_array_equal(seen[0][0], pixels[(first - second).argmin()])

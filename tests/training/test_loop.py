@@ -165,7 +165,10 @@ def test_no_whole_checkpoint_is_an_error_not_a_silent_new_start(tmp_path: Path) 
 
 def test_two_generations_are_kept(tmp_path: Path) -> None:
     run(tmp_path)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000017.safetensors", "step-00000018.safetensors"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "step-00000017.safetensors",
+        "step-00000018.safetensors",
+    ]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def prove(bundle: Bundle, path: Path, pictures: ProofPictures, *, tolerance: flo
     try:
         session = _open_session(path)
         classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-        for size, rows in _plans(len(expected)):
+        for size, rows in _plans(expected):
             answers = [session.run([OUTPUT], {INPUT: pictures.pixels[part]})[0] for part in rows]
             batches.append(
                 compare(np.concatenate(answers), expected[np.concatenate(rows)], classes, bundle.classes, size)
@@ -217,21 +217,29 @@ def closest_call(probabilities: Probabilities) -> float:
         >>> round(closest_call(np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]], np.float32)), 3)
         0.2
     """
-    if probabilities.shape[1] < 2:
-        return math.inf
-    best = np.sort(probabilities, axis=1)
-    return float((best[:, -1] - best[:, -2]).min())
+    return float(_leads(probabilities).min())
 
 
-def _plans(count: int) -> list[tuple[int, list[npt.NDArray[np.int64]]]]:
-    """For each batch size, the rows of each batch; too few pictures come again from the first."""
-    plans = []
-    for size in SMALL_BATCHES:
-        rows = np.arange(_ROUNDS * size) % count
-        plans.append((size, np.split(rows, _ROUNDS)))
-    everything = np.arange(count)
-    plans.append((min(LARGE_BATCH, count), np.split(everything, range(LARGE_BATCH, count, LARGE_BATCH))))
+def _plans(expected: Probabilities) -> list[tuple[int, list[npt.NDArray[np.int64]]]]:
+    """For each batch size, the rows of each batch.
+
+    The small batches get the closest calls, in which a difference would show first; where pictures are few, they come
+    again.
+    """
+    count = len(expected)
+    closest = np.argsort(_leads(expected), kind="stable")
+    plans = [(size, np.split(np.resize(closest, _ROUNDS * size), _ROUNDS)) for size in SMALL_BATCHES]
+    plans.append((min(LARGE_BATCH, count), np.split(np.arange(count), range(LARGE_BATCH, count, LARGE_BATCH))))
     return plans
+
+
+def _leads(probabilities: Probabilities) -> Probabilities:
+    """By how much the first class of each row leads the second; infinite where there is one class only."""
+    if probabilities.shape[1] < 2:
+        return np.full(len(probabilities), np.inf, np.float32)
+    best = np.sort(probabilities, axis=1)
+    leads: Probabilities = best[:, -1] - best[:, -2]
+    return leads
 
 
 def _open_session(path: Path) -> onnxruntime.InferenceSession:

@@ -270,7 +270,7 @@ def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
             )
     else:
         lock = data_lock(catalog, skipped)
-        write_text(path, json.dumps(lock, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(lock, indent=1) + "\n")
     return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
 
 

@@ -156,8 +156,8 @@ def _confused_pair(contents: Contents) -> Iterator[Advice]:
         pair = pairs[0]
         yield Advice(
             "One confusion stands out.",
-            f"“{pair.true}” was taken for “{pair.predicted}” {pair.count:,} times: {pair.of_class:.0%} of its pictures, "
-            f"{pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: "
+            f"“{pair.true}” was taken for “{pair.predicted}” {pair.count:,} times: {pair.of_class:.0%} of its pictures "
+            f"and {pair.of_errors:.0%} of all errors (the other way round: {pair.reverse:,}). Look at these pictures: "
             "are the labels right, can you tell them apart at this size, has one kind too few examples?",
         )
 

@@ -59,8 +59,8 @@ class Terminal:
             self._last_line_s = now
             left_s = (self._total_steps - state.step) * event.num_pictures / max(rate, 1e-9)
             self._console.print(
-                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  "
-                f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s  {left_s:.0f} s left",
+                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  loss {event.loss:.3f}  "
+                f"accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s  {left_s:.0f} s left",
                 highlight=False,
                 soft_wrap=True,
             )
