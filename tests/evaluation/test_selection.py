@@ -1,5 +1,6 @@
 """Which split is scored, and what is said of it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -68,8 +69,6 @@ def test_a_bundle_without_a_record_knows_no_data(bundle: Path) -> None:
 
 def test_arrays_of_a_bundle_that_lost_its_seed_keep_their_splits(bundle: Path) -> None:
     data = catalog("train", "test")
-    import hashlib
-
     pixels = hashlib.sha256(data.images.content(0) + data.images.content(1)).hexdigest()
     (bundle / "data.lock.json").write_text(json.dumps({"pixels": pixels}), encoding="utf-8")
     training = TrainingData(open_bundle(bundle))

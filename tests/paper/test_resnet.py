@@ -156,7 +156,7 @@ def test_as_many_layers_with_weights_as_the_name_says(name: str) -> None:
     [("resnet18", 435, 217), ("resnet34", 899, 449), ("resnet50", 427, 213), ("resnet152", 1451, 725)],
 )
 def test_receptive_field_with_the_stride_in_the_3x3(name: str, size_px: int, padding_px: int) -> None:
-    """By interval propagation over torchvision's networks; the paper's placement of the stride would give 483 for 50."""
+    """By interval propagation over torchvision's networks; the paper's place of the stride would give 483 for 50."""
     field = ReceptiveField()
     net = outline(name, num_classes=10)
     for key, module in net.named_modules():

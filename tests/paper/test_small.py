@@ -44,7 +44,7 @@ def test_airbench94_has_the_parameters_of_listing_1() -> None:
     dense = 256 * 10
     net = zoo.build("airbench94", num_classes=10).eval()
     assert parameters(net) == whiten + convolutions + norms + dense == 1_972_792
-    assert round(parameters(net) / 1e6, 2) == 1.97  # Sec. 3: "1.97 million parameters"
+    assert round(parameters(net) / 1e6, 2) == 1.97  # the paper: 1.97 million
     # Listing 1's sizes: 31x31 after the whitening, which the first convolution keeps; then 15, 7 and 3.
     macs = 31**2 * 24 * 12 + 9 * (31**2 * 24 * 64 + 15**2 * 64**2 + 15**2 * 64 * 256 + 7**2 * 256**2)
     macs += 9 * (7**2 * 256**2 + 3**2 * 256**2) + dense

@@ -187,14 +187,22 @@ def test_what_the_process_chose_for_its_training_does_not_reach_the_answers(pred
     expected = predictor.predict(pictures(4))[3].probabilities
     torch.set_float32_matmul_precision("medium")
     chosen = torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    inside: list[tuple[str, str]] = []
+
+    def look(*_: object) -> None:
+        inside.append((torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+
+    hook = predictor.net.register_forward_pre_hook(look)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             found = predictor.predict(pictures(4))[3].probabilities
             assert torch.is_autocast_enabled("cpu")
         assert (found == expected).all()
+        assert inside == [("ieee", "ieee")]
         assert torch.get_float32_matmul_precision() == "medium"
         assert (torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == chosen
     finally:
+        hook.remove()
         torch.set_float32_matmul_precision("highest")
 
 

@@ -59,6 +59,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a full disk, a vanished folder: nothing that a traceback would explain better
+        print(f"sightline: {error}. Free space, or check the path and its permissions.", file=sys.stderr)
+        sys.exit(1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

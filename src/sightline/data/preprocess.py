@@ -102,7 +102,10 @@ class Preprocess:
         Raises:
             ShapeError: the batch has another number of dimensions or channels.
         """
-        batch = torch.from_numpy(np.ascontiguousarray(pictures)) if isinstance(pictures, np.ndarray) else pictures
+        if isinstance(pictures, np.ndarray):  # torch warns of arrays that it may not write to: those are copied
+            batch = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
+        else:
+            batch = pictures
         if batch.dim() != 4 or batch.shape[3] != self.channels:
             raise ShapeError(
                 f"a batch of pictures must be (N, H, W, {self.channels}), got {tuple(batch.shape)}. "

@@ -9,10 +9,8 @@ from sightline.metrics.proportion import Interval, wilson
 from sightline.metrics.ranking import Floats, Integers, check
 
 NUM_BINS = 15  # Guo et al. 2017, Table 1
-_COLDEST, _HOTTEST = (
-    0.1,
-    10.0,
-)  # not from the paper: beyond, the validation pictures no longer determine the temperature
+# Not from the paper: beyond these, the validation pictures no longer determine the temperature.
+_COLDEST, _HOTTEST = 0.1, 10.0
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,11 @@ def train(
     )
     write_text(folder / RUN_FILE, TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n")
     _say_plan(console, catalog, notes, plan, runtime, folder)
-    return _run(folder, run, catalog, runtime, console=console, resume=False)
+    try:
+        return _run(folder, run, catalog, runtime, console=console, resume=False)
+    except BaseException:
+        _withdraw(folder)
+        raise
 
 
 def _resume(
@@ -230,7 +234,10 @@ def _open(data: str | Path | Catalog | Arrays, settings: Settings, console: Cons
 def _stores(
     catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console
 ) -> tuple[Store, Store | None, list[Problem]]:
-    """The decoded pictures of the training and validation splits, and what was left out."""
+    """The decoded pictures of the training and validation splits, and what was left out.
+
+    The test pictures are decoded, too, and let go again: a bad one must be known now and not after the training.
+    """
     if catalog.problems and not skip_bad:
         listed = "".join(f"\n  {problem}" for problem in catalog.problems[:20])
         more = f"\n  and {len(catalog.problems) - 20} more" if len(catalog.problems) > 20 else ""
@@ -241,7 +248,7 @@ def _stores(
     skipped: list[Problem] = []
     stores: dict[str, Store] = {}
     with bars(console) as bar:
-        for split in ("train", "val"):
+        for split in ("train", "val", "test"):
             indices = catalog.select(split)
             if len(indices):
                 stores[split], problems = Store.build(
@@ -436,6 +443,18 @@ def _new_folder(output: str | Path | None, name: str) -> Path:
     except OSError as error:
         raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
     return folder
+
+
+def _withdraw(folder: Path) -> None:
+    """Takes back the files of a run that failed before its first checkpoint: there is nothing in them to go on with."""
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):
+        return
+    for name in (RUN_FILE, "data.lock.json"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (checkpoints, folder):
+        with contextlib.suppress(OSError):  # not there, or it holds files of the user's
+            empty.rmdir()
 
 
 def _read_run(folder: Path) -> RunFile:

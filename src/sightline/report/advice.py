@@ -206,8 +206,9 @@ def _few_pictures(contents: Contents) -> Iterator[Advice]:
         least, name = min(few)
         yield Advice(
             "Some classes are hardly tested.",
-            f"{len(few):,} of {len(scores.classes):,} classes have fewer than {FEW_PICTURES} {scores.split_words}; "
-            f"“{name}” has {least}. Read their figures with the interval beside them.",
+            f"{len(few):,} of {len(scores.classes):,} classes {'has' if len(few) == 1 else 'have'} fewer than "
+            f"{FEW_PICTURES} {scores.split_words}; “{name}” has {least}. "
+            f"Read their figures with the interval beside them.",
         )
 
 

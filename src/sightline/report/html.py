@@ -19,6 +19,7 @@ from markupsafe import Markup
 import sightline
 from sightline.atomic import write_text
 from sightline.errors import BundleError, DataError
+from sightline.predict.answers import as_utf8
 from sightline.report.advice import advise
 from sightline.report.contents import Contents, read_contents
 from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
@@ -53,8 +54,7 @@ def write_report(bundle_path: str | Path, *, picture: PictureSource | None = Non
     contents = read_contents(bundle_path)
     path = contents.bundle.path / REPORT
     try:
-        # a name may hold what UTF-8 cannot: half of a surrogate pair, from a file name of other bytes
-        write_text(path, render(contents, picture=picture).encode("utf-8", "backslashreplace").decode())
+        write_text(path, as_utf8(render(contents, picture=picture)))
     except OSError as error:
         raise BundleError(f"cannot write {path}: {error.strerror}. Free space, or make the folder writable.") from error
     return path

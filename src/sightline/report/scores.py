@@ -32,6 +32,7 @@ class Scores:
         per_class: the weakest first, by F1.
         test_looks: how often the test split was scored; 0 where it was not.
         refused: files that the evaluation left out.
+        notes: what was scored, why that, and what to beware of; sentences.
     """
 
     split: str
@@ -44,7 +45,8 @@ class Scores:
     confusion: NDArray[np.int64]
     per_class: tuple[ClassMetrics, ...]
     test_looks: int
-    refused: tuple[Problem, ...] = ()
+    refused: tuple[Problem, ...]
+    notes: tuple[str, ...]
 
     @property
     def split_words(self) -> str:
@@ -157,6 +159,7 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
         per_class=tuple(sorted(per_class, key=lambda row: (2.0 if row.f1 is None else row.f1.value, row.name))),
         test_looks=int(content.get("test_looks", 0)),
         refused=tuple(Problem(str(row["path"]), str(row["reason"])) for row in content.get("skipped", ())),
+        notes=tuple(str(note) for note in content.get("notes", ())),
     )
 
 
