@@ -199,7 +199,8 @@ def loaders(dataset: str) -> tuple[DataLoader[tuple[Tensor, int]], DataLoader[tu
     pixels = {}
     for split in ("train", "test"):
         indices = catalog.select(split)
-        pixels[split] = np.stack([catalog.images.read(index) for index in indices]), catalog.labels[indices]
+        part = slice(indices[0], indices[-1] + 1)  # a known set's splits lie one after the other: a view, not a copy
+        pixels[split] = catalog.images.pixels[part], catalog.labels[part]
     size = pixels["train"][0].shape[1:3]
     as_numbers = [ToTensor(), Normalize(mean, std)]
     train = Pictures(*pixels["train"], [RandomCrop(size, CROP_PADDING), RandomHorizontalFlip(), *as_numbers])

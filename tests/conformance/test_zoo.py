@@ -98,6 +98,17 @@ def test_endpoints_are_the_stages_and_end_in_the_logits(evaluated: Classifier) -
 
 
 @torch.no_grad()
+def test_no_stage_writes_into_what_it_was_given(evaluated: Classifier) -> None:
+    """Or the endpoint before it would show what came later: an activation in place at a stage's beginning does so."""
+    images = images_of(1)
+    output, given = images, images.clone()
+    for stage, endpoint in evaluated.endpoints(images).items():
+        output = evaluated.stages()[stage](output.clone())
+        assert torch.equal(endpoint, output), stage
+    assert torch.equal(images, given)
+
+
+@torch.no_grad()
 def test_the_answer_for_a_picture_does_not_depend_on_its_batch(evaluated: Classifier) -> None:
     images = images_of(3)
     alone = torch.cat([evaluated(image[None]) for image in images])

@@ -36,7 +36,7 @@ def read(folder: Path, **options: object) -> Page:
 def test_headline_is_in_plain_words(make_run: MakeRun) -> None:
     text = read(make_run()).text("headline")
     # Wilson's interval of 90 in 100: 82.6 % to 94.5 %
-    assert "right about 90 of 100 pictures" in text
+    assert "right on about 90 of 100 pictures" in text
     assert "With 100 test pictures the true figure lies between 83 and 94 of 100 (95% interval)" in text
     assert "always answering the largest class, cat, would give: 50.0%" in text
     assert "Macro F1 90.0%" in text
@@ -228,6 +228,25 @@ def test_only_a_bundle_is_left(make_run: MakeRun) -> None:
     assert "sightline evaluate" in page.text("headline")
 
 
+@pytest.mark.parametrize(("name", "key"), [("metrics.json", "top1"), ("calibration.json", "bins")])
+@pytest.mark.parametrize("share", [float("nan"), 1.5, -0.1, 0.0])
+def test_a_share_outside_its_interval_is_not_shown(make_run: MakeRun, name: str, key: str, share: float) -> None:
+    folder = make_run()
+    content = json.loads((folder / name).read_text())
+    (content[key] if key == "top1" else content[key][-1]["accuracy"])["value"] = share
+    (folder / name).write_text(json.dumps(content))
+    page = read(folder)
+    assert f"{name} cannot be used: {share} (" in " ".join(page.texts.values())
+
+
+def test_an_almost_perfect_model_is_not_called_perfect(make_run: MakeRun) -> None:
+    answers = [("cat", "cat", 0.99)] * 2500 + [("dog", "dog", 0.99)] * 2500 + [("dog", "cat", 0.9)]
+    text = read(make_run(answers=answers, classes=("cat", "dog"))).text("headline")
+    # Wilson's interval of 5000 in 5001: 99.89 % to 99.996 %
+    assert "The model is right on about 9,998 of 10,000 pictures" in text
+    assert "lies between 9,989 and over 9,999 of 10,000" in text
+
+
 def test_scores_of_other_classes_are_not_shown(make_run: MakeRun) -> None:
     folder = make_run()
     other = make_run("other", answers=[("x", "x", 0.9), ("y", "y", 0.9)], classes=("x", "y"))
@@ -260,7 +279,7 @@ def test_one_epoch_without_validation(make_run: MakeRun) -> None:
 def test_no_mistakes(make_run: MakeRun) -> None:
     answers = [("cat", "cat", 0.9)] * 300 + [("dog", "dog", 0.9)] * 300
     page = read(make_run(answers=answers, classes=("cat", "dog")))
-    assert "right about 1,000 of 1,000 pictures" in page.text("headline")
+    assert "right on about 1,000 of 1,000 pictures" in page.text("headline")
     assert "all 600 answers are right" in page.text("confusion")
     assert "There is no mistake to show" in page.text("mistakes")
 

@@ -12,10 +12,10 @@ from tests.report.conftest import MakeRun, history
         ((0.5, 0.4, 0.6), ("50 of 100", "40", "60 of 100")),
         ((0.5, 0.49, 0.51), ("50 of 100", "49.0", "51.0 of 100")),
         ((0.9936, 0.9918, 0.9950), ("994 of 1,000", "992", "995 of 1,000")),
-        ((0.002, 0.0001, 0.004), ("2 of 1,000", "less than 1", "4 of 1,000")),
+        ((0.002, 0.0001, 0.004), ("2 of 1,000", "under 1", "4 of 1,000")),
         ((1.0, 0.996, 1.0), ("1,000 of 1,000", "996", "1,000 of 1,000")),
         ((0.0, 0.0, 0.3), ("0 of 1,000", "0", "300 of 1,000")),
-        ((0.98, 0.9, 0.999), ("98 of 100", "90", "more than 99 of 100")),
+        ((0.98, 0.9, 0.999), ("98 of 100", "90", "over 99 of 100")),
     ],
 )
 def test_shares_as_so_many_of_many(share: tuple[float, float, float], shown: tuple[str, str, str]) -> None:
@@ -33,7 +33,8 @@ def test_headline_of_a_run_that_never_validated(make_run: MakeRun) -> None:
     [
         (0.99, "It promises more than it keeps"),
         (0.6, "It is better than it says"),
-        (0.81, "On the whole it promises what"),
+        (0.81, "On the whole it keeps what it promises"),
+        (0.85, "As far as 100 pictures can tell, it keeps what it promises"),
     ],
 )
 def test_calibration_in_a_sentence(make_run: MakeRun, stated: float, verdict: str) -> None:

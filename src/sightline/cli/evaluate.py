@@ -28,6 +28,5 @@ def command(
 
     result = evaluate(bundle, data, split=split, batch_size=batch_size, skip_bad=skip_bad)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         write_results(output, result)
-    typer.echo(json.dumps(result.metrics.to_dict(), indent=2) if as_json else str(result))
+    typer.echo(json.dumps(result.to_dict(), indent=2) if as_json else str(result))

@@ -120,7 +120,7 @@ def train(
     runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
     catalog, notes = _open(data, settings, console)
     plan = make_plan(settings, catalog, runtime)
-    folder = _new_folder(output, f"{catalog.name}-{plan.model}")
+    folder, made = _new_folder(output, f"{catalog.name}-{plan.model}")
     run = RunFile(
         data=str(data) if isinstance(data, str | Path) else None,
         settings=settings,
@@ -135,7 +135,7 @@ def train(
     try:
         return _run(folder, run, catalog, runtime, console=console, resume=False)
     except BaseException:
-        _withdraw(folder)
+        _withdraw(folder, made)
         raise
 
 
@@ -421,8 +421,8 @@ def _fit_temperature(net: Classifier, store: Store, plan: Plan, runtime: Runtime
     return metrics.fit_temperature(torch.cat(logits).numpy(), store.labels.numpy())
 
 
-def _new_folder(output: str | Path | None, name: str) -> Path:
-    """The folder of a new run: as asked, when it holds none; else the first free number."""
+def _new_folder(output: str | Path | None, name: str) -> tuple[Path, list[Path]]:
+    """The folder of a new run, as asked or with the first free number, and the folders made for it."""
     if output is not None:
         folder = Path(output)
         if (folder / RUN_FILE).exists() or (folder / CONFIG).exists():
@@ -435,24 +435,23 @@ def _new_folder(output: str | Path | None, name: str) -> Path:
             for number in range(1, 1_000_000)
             if not (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
         )
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            (probe := folder / ".sightline-unfinished-probe").touch()
-            probe.unlink()
+        write_text(folder / RUN_FILE, "")  # said now, not after the decoding
     except OSError as error:
         raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
-    return folder
+    return folder, made
 
 
-def _withdraw(folder: Path) -> None:
-    """Takes back the files of a run that failed before its first checkpoint: there is nothing in them to go on with."""
+def _withdraw(folder: Path, made: list[Path]) -> None:
+    """Takes back the files and folders of a run that failed before its first checkpoint: nothing could go on."""
     checkpoints = folder / "checkpoints"
     if checkpoints.is_dir() and any(checkpoints.iterdir()):
         return
     for name in (RUN_FILE, "data.lock.json"):
         (folder / name).unlink(missing_ok=True)
-    for empty in (checkpoints, folder):
+    for empty in (checkpoints, *made):
         with contextlib.suppress(OSError):  # not there, or it holds files of the user's
             empty.rmdir()
 

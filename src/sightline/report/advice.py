@@ -208,7 +208,7 @@ def _few_pictures(contents: Contents) -> Iterator[Advice]:
             "Some classes are hardly tested.",
             f"{len(few):,} of {len(scores.classes):,} classes {'has' if len(few) == 1 else 'have'} fewer than "
             f"{FEW_PICTURES} {scores.split_words}; “{name}” has {least}. "
-            f"Read their figures with the interval beside them.",
+            "Read their figures with the interval beside them.",
         )
 
 

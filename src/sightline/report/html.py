@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 import sightline
 from sightline.atomic import write_text
@@ -97,7 +96,7 @@ def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
         uses=uses(contents),
         provenance=provenance(contents),
         version=sightline.__version__,
-        script=Markup(script),
+        script=script,
         script_digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 

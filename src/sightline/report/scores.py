@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sightline.data.catalog import Problem
 from sightline.metrics import Bin, ClassMetrics, Interval
 
+_ROUNDING = 1e-9
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
@@ -144,7 +145,7 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
     confusion = np.array(content["confusion"], dtype=np.int64)
     if confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"its confusion matrix has shape {confusion.shape} for {len(classes)} classes")
-    if not 0 < int(confusion.sum()) == int(content["num_samples"]):
+    if confusion.min() < 0 or not 0 < int(confusion.sum()) == int(content["num_samples"]):
         raise ValueError(f"its confusion matrix holds {confusion.sum():,} pictures, not {content['num_samples']}")
     per_class = [_class_metrics(row) for row in rows]
     return Scores(
@@ -182,7 +183,7 @@ def read_calibration(content: Mapping[str, Any]) -> Calibration:
             accuracy=_required(row["accuracy"]),
         )
         for row in content["bins"]
-        if row["count"]
+        if row["count"] > 0
     ]
     if not bins:
         raise ValueError("no bin holds a picture")
@@ -246,4 +247,7 @@ def _interval(value: Mapping[str, Any] | None) -> Interval | None:
 
 
 def _required(value: Mapping[str, Any]) -> Interval:
-    return Interval(float(value["value"]), float(value["low"]), float(value["high"]))
+    share, low, high = (float(value[name]) for name in ("value", "low", "high"))
+    if not -_ROUNDING <= low <= share + _ROUNDING <= high + 2 * _ROUNDING <= 1 + 3 * _ROUNDING:
+        raise ValueError(f"{share} ({low} to {high}) is no share with its interval")
+    return Interval(share, low, high)

@@ -6,7 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from sightline.metrics import Interval
+from sightline.bundle import Bundle
+from sightline.metrics import Interval, wilson
 from sightline.report.contents import Contents, data_word, section
 
 
@@ -36,8 +37,9 @@ def headline(contents: Contents) -> str:
     scores = contents.scores
     if scores is not None:
         right, low, high = of_many(scores.accuracy)
+        right = right if right.startswith(("over", "under")) else f"about {right}"
         return (
-            f"The model is right about {right} pictures. With {scores.num_samples:,} {scores.split_words} the true "
+            f"The model is right on {right} pictures. With {scores.num_samples:,} {scores.split_words} the true "
             f"figure lies between {low} and {high} (95% interval)."
         )
     last = contents.history[-1] if contents.history else None
@@ -50,7 +52,7 @@ def headline(contents: Contents) -> str:
 
 
 def of_many(share: Interval) -> tuple[str, str, str]:
-    """A share and its interval as "so many of 100", or of 1,000 near the ends of the scale, where a point is much.
+    """A share and its interval as "so many of 100", or of 1,000 and more near the ends of the scale.
 
     Args:
         share: the figure to be told.
@@ -61,11 +63,12 @@ def of_many(share: Interval) -> tuple[str, str, str]:
     Example:
         >>> of_many(Interval(0.913, 0.908, 0.919))
         ('91 of 100', '90.8', '91.9 of 100')
-        >>> of_many(Interval(0.9996, 0.998, 0.9999))
-        ('more than 999 of 1,000', '998', 'more than 999 of 1,000')
+        >>> of_many(Interval(0.9996, 0.997, 0.9999))
+        ('over 999 of 1,000', '997', 'over 999 of 1,000')
     """
-    base = 1000 if min(share.value, 1 - share.value) < 0.015 else 100
-    digits = 1 if base == 100 and share.high - share.low < 0.05 else 0
+    from_end, width = min(share.value, 1 - share.value), share.high - share.low
+    base = 100 if from_end >= 0.015 else 1000 if width >= 0.002 else 10_000
+    digits = 1 if base == 100 and width < 0.05 else 0
     return (
         f"{_of(share.value, base, 0)} of {base:,}",
         _of(share.low, base, digits),
@@ -76,9 +79,9 @@ def of_many(share: Interval) -> tuple[str, str, str]:
 def _of(value: float, base: int, digits: int) -> str:
     number = round(value * base, digits)
     if number >= base and value < 1:
-        return f"more than {base - 1:,}"
+        return f"over {base - 1:,}"
     if number <= 0 and value > 0:
-        return "less than 1"
+        return "under 1"
     return f"{number:,.{digits}f}"
 
 
@@ -92,10 +95,12 @@ def calibration_words(contents: Contents) -> str:
     if calibration is None:
         return ""
     stated, right = calibration.stated, calibration.right
-    distance = stated - right
-    if abs(distance) < 0.02:
-        verdict = "On the whole it promises what it keeps"
-    elif distance > 0:
+    allowed = wilson(round(right * calibration.num_samples), calibration.num_samples)
+    if abs(stated - right) < 0.02:
+        verdict = "On the whole it keeps what it promises"
+    elif allowed.low <= stated <= allowed.high:
+        verdict = f"As far as {calibration.num_samples:,} pictures can tell, it keeps what it promises"
+    elif stated > right:
         verdict = "It promises more than it keeps"
     else:
         verdict = "It is better than it says"
@@ -111,28 +116,19 @@ def tiles(contents: Contents) -> list[Tile]:
     Args:
         contents: of the bundle.
     """
-    scores, shown = contents.scores, []
+    scores, calibration, timing = contents.scores, contents.calibration, contents.timing
+    shown = []
+    if scores is not None and scores.top5 is not None:
+        shown.append(
+            Tile("Top-5 accuracy", f"{scores.top5.value:.1%}", f"{scores.top5.low:.1%} to {scores.top5.high:.1%}")
+        )
     if scores is not None:
-        if scores.top5 is not None:
-            shown.append(
-                Tile(
-                    "Top-5 accuracy",
-                    f"{scores.top5.value:.1%}",
-                    f"{scores.top5.low:.1%} to {scores.top5.high:.1%}",
-                )
-            )
         shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
         shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
-    if contents.calibration is not None:
-        shown.append(Tile("Calibration error", f"{contents.calibration.ece:.1%}", "stated against share right"))
-    if contents.timing is not None:
-        shown.append(
-            Tile(
-                "Training time",
-                duration(contents.timing.seconds),
-                f"{contents.timing.images_per_s:,.0f} pictures a second",
-            )
-        )
+    if calibration is not None:
+        shown.append(Tile("Calibration error", f"{calibration.ece:.1%}", "stated against share right"))
+    if timing is not None:
+        shown.append(Tile("Training time", duration(timing.seconds), f"{timing.images_per_s:,.0f} pictures a second"))
     return shown
 
 
@@ -142,32 +138,20 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
     Args:
         contents: of the bundle.
     """
-    bundle = contents.bundle
-    training, options, runtime, versions = (
-        section(bundle, name) for name in ("training", "options", "runtime", "versions")
-    )
+    bundle, timing = contents.bundle, contents.timing
+    training, options, runtime = (section(bundle, name) for name in ("training", "options", "runtime"))
     channels, height, width = bundle.preprocess.input_size
-    timing = contents.timing
+    rates = _named("learning rate", options.get("lr")), _named("weight decay", options.get("weight_decay"))
     lines = [
         ("Model", bundle.model_name),
         ("Parameters", _shown(training.get("parameters"))),
         ("Picture size", f"{height} × {width} px, {'grey' if channels == 1 else 'RGB'}"),
         ("Epochs", _joined(training.get("epochs"), _counted(training.get("steps"), "steps"))),
         ("Batch size", _shown(options.get("batch_size"))),
-        (
-            "Optimiser",
-            _joined(
-                options.get("opt"),
-                _named("learning rate", options.get("lr")),
-                _named("weight decay", options.get("weight_decay")),
-            ),
-        ),
+        ("Optimiser", _joined(options.get("opt"), *rates)),
         ("Time", duration(timing.seconds) if timing else contents.gaps["timing.csv"].reason),
         ("Speed", f"{timing.images_per_s:,.0f} pictures a second" if timing else ""),
-        (
-            "Machine",
-            _joined(runtime.get("device"), versions.get("processor"), _counted(versions.get("cores"), "cores")),
-        ),
+        ("Machine", _joined(runtime.get("device"), _processor(bundle))),
         ("Precision", _joined(runtime.get("precision"), _counted(runtime.get("threads"), "threads"))),
     ]
     return [(label, value) for label, value in lines if value]
@@ -182,7 +166,8 @@ def choices(contents: Contents) -> list[tuple[str, str, str]]:
     listed = contents.bundle.provenance.get("choices")
     rows = [row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict)]
     shown = [(_shown(row.get("name")), _shown(row.get("value")), _shown(row.get("reason"))) for row in rows]
-    for sentence in section(contents.bundle, "runtime").get("reasons") or ():
+    reasons = section(contents.bundle, "runtime").get("reasons")
+    for sentence in reasons if isinstance(reasons, list) else []:
         value, _, reason = _shown(sentence).partition(": ")
         shown.append(("machine", value, reason))
     return shown
@@ -194,25 +179,18 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     Args:
         contents: of the bundle.
     """
-    record, versions = contents.bundle.provenance, section(contents.bundle, "versions")
+    bundle, data = contents.bundle, contents.data
+    record, versions = bundle.provenance, section(bundle, "versions")
+    numbers = [f"{name} {versions[name]}" for name in ("sightline", "torch", "python") if name in versions]
     lines = [
         ("Made", moment(record.get("created"))),
         ("Command", _shown(record.get("command"))),
         ("Seed", _shown(record.get("seed"))),
-        (
-            "Versions",
-            ", ".join(f"{name} {versions[name]}" for name in ("sightline", "torch", "python") if name in versions),
-        ),
-        (
-            "System",
-            _joined(versions.get("system"), versions.get("processor"), _counted(versions.get("cores"), "cores")),
-        ),
-        (
-            "data.lock.json",
-            f"SHA-256 {contents.data.sha256}" if contents.data else contents.gaps["data.lock.json"].reason,
-        ),
-        ("model.safetensors", f"SHA-256 {contents.bundle.weights_sha256}"),
-        ("Folder", str(contents.bundle.path)),
+        ("Versions", ", ".join(numbers)),
+        ("System", _joined(versions.get("system"), _processor(bundle))),
+        ("data.lock.json", f"SHA-256 {data.sha256}" if data else contents.gaps["data.lock.json"].reason),
+        ("model.safetensors", f"SHA-256 {bundle.weights_sha256}"),
+        ("Folder", str(bundle.path)),
     ]
     return [(label, value) for label, value in lines if value]
 
@@ -272,6 +250,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def _processor(bundle: Bundle) -> str:
+    versions = section(bundle, "versions")
+    return _joined(versions.get("processor"), _counted(versions.get("cores"), "cores"))
+
+
 def _shown(value: Any) -> str:
     """A JSON value as a reader writes it; nothing for None."""
     if value is None:
@@ -281,14 +264,15 @@ def _shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else str(value)
+        return f"{value:.6g}" if True else str(value)
     if isinstance(value, list | tuple):
         return ", ".join(_shown(each) for each in value)
     return str(value)
 
 
 def _counted(value: Any, noun: str) -> str:
-    return f"{_shown(value)} {noun}" if value is not None else ""
+    text = _shown(value)
+    return f"{text} {noun[:-1] if text == '1' else noun}" if text else ""
 
 
 def _named(name: str, value: Any) -> str:
