@@ -1,25 +1,29 @@
-"""What the README shows is run."""
+"""What the README and the guides show is run."""
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from sightline.cli.main import app
+from sightline.config import from_mapping
+from sightline.recipes.settings import Settings
 from tests.recipes.pictures import photo_folder
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def _commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in _blocks("bash") for line in block.splitlines()]
+    lines = [line.split("#")[0].strip() for page in PAGES for block in _blocks(page, "bash") for line in block.splitlines()]
     return [line for line in lines if line.startswith("sightline ")]
 
 
@@ -28,7 +32,7 @@ def test_the_python_session_runs(
 ) -> None:
     photo_folder(tmp_path / "photos", count=8)
     monkeypatch.chdir(tmp_path)
-    (session,) = _blocks("python")
+    (session,) = _blocks(README, "python")
     names: dict[str, object] = {}
     exec(compile(session, "README.md", "exec"), names)
     assert "top-1 accuracy" in capsys.readouterr().out
@@ -45,13 +49,19 @@ def test_every_command_line_is_understood(command: str) -> None:
     assert verb.make_context(name, rest, parent=context) is not None
 
 
-def test_every_file_that_is_linked_exists() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_linked_exists(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_settings_file_is_understood() -> None:
+    (text,) = _blocks(ROOT / "docs" / "training.md", "toml")
+    settings = from_mapping(tomllib.loads(text), Settings, source="docs/training.md")
+    assert (settings.batch_size, settings.scale) == (64, (0.25, 1.0))
 
 
 def test_the_files_of_a_bundle_are_named() -> None:
     from tests.recipes.test_run import FILES
 
-    assert [name for name in FILES if name not in README] == []
+    assert [name for name in FILES if name not in README.read_text("utf-8")] == []

@@ -111,13 +111,17 @@ class Preprocess:
                 f"a batch of pictures must be (N, H, W, {self.channels}), got {tuple(batch.shape)}. "
                 "Make each one with Preprocess.picture() and stack them."
             )
-        mean = torch.tensor(self.mean, dtype=torch.float64).view(-1, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float64).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, dtype=torch.float64)
+        std = torch.tensor(self.std, dtype=torch.float64)
         # One multiplication and one addition, of constants rounded once: within 1e-6 of the formula.
         scale = (1 / (255 * std)).to(batch.device, torch.float32)
         shift = (-mean / std).to(batch.device, torch.float32)
-        images = batch.permute(0, 3, 1, 2) * scale
-        return images.add_(shift).contiguous(memory_format=torch.channels_last)
+        number, height, width, channels = batch.shape
+        images = batch.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        # Row by row, in place, with the constants repeated along the row: a broadcast over a last dimension of three
+        # would be ten times as slow on a CPU.
+        images.view(number, height, width * channels).mul_(scale.repeat(width)).add_(shift.repeat(width))
+        return images.permute(0, 3, 1, 2)  # channels_last already
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON knows them; `from_dict` takes it back.

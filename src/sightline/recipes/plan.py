@@ -11,11 +11,11 @@ from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
 from sightline.models.resnet import StemName
+from sightline.models.zoo import SMALL_STEM_BELOW_PX
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
 from sightline.training.options import OptimizerName, ScheduleName, TrainOptions
 
-SMALL_PX = 96  # the side up to which a picture counts as small: the stem of the small-image networks fits it
 STATISTICS_SAMPLE = 2000  # pictures behind mean and std: the standard error of the mean is then under 0.01
 
 Value = TypeVar("Value")
@@ -64,7 +64,7 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
         runtime: the machine, already chosen.
     """
     choose = _Chooser(settings)
-    is_small = max(catalog.typical_size) <= SMALL_PX
+    is_small = max(catalog.typical_size) < SMALL_STEM_BELOW_PX
     num_train = len(catalog.select("train"))
     on_cpu = runtime.device.type == "cpu"
 

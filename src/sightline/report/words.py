@@ -1,7 +1,6 @@
 """The figures of a bundle in plain words."""
 
 import datetime
-import math
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -264,7 +263,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:.6g}" if True else str(value)
+        return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(each) for each in value)
     return str(value)
