@@ -33,7 +33,7 @@ def network(shape: tuple[int, int, int], num_classes: int) -> keras.Model:
 
 
 def pipeline(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
-    """Shuffle, batch, then flip and shifted crop of whole batches, normalised; prefetched."""
+    """Shuffle, normalise, flip and shifted crop of each picture on all cores, batch, prefetch: tf.data's usual way."""
     size, channels = images.shape[1], images.shape[3]
     mean, std = images.mean((0, 1, 2)) / 255, images.std((0, 1, 2)) / 255
 

@@ -38,7 +38,7 @@ def test_the_public_names_are_frozen() -> None:
 def test_functions_are_not_hidden_by_modules_of_the_same_name() -> None:
     import sightline.evaluation
     import sightline.exporting
-    import sightline.training.loop  # noqa: F401
+    import sightline.training.loop
 
     for name in ("train", "evaluate", "export"):
         assert callable(getattr(sightline, name))

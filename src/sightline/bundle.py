@@ -231,7 +231,8 @@ def _read_section(path: Path) -> dict[str, Any]:
 def _timm_config(net: Classifier, model_name: str, classes: tuple[str, ...], preprocess: Preprocess) -> dict[str, Any]:
     """The keys that `timm.models.load_model_config_from_path` reads."""
     return {
-        "architecture": model_name,
+        # timm's network of this name has the large stem: under another name it is not taken for that
+        "architecture": f"{model_name}_small_stem" if net.model_args.get("stem") == "small" else model_name,
         "num_classes": net.num_classes,
         "num_features": net.num_features,
         "model_args": {"in_chans": net.in_channels},

@@ -1,5 +1,6 @@
 """Typed settings from TOML: unknown keys and wrong types are named, with the nearest key that would have worked."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -65,7 +66,8 @@ def from_mapping(mapping: Mapping[str, Any], kind: type[Settings], *, source: st
         if name not in known:
             raise ConfigError(f"{source}: unknown setting {name!r}.{nearest(name, known)}")
     try:
-        return TypeAdapter(kind).validate_python(values)
+        # strict, so that true is no number and "3" no integer; by way of JSON, whose lists may be tuples
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"

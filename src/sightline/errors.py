@@ -7,8 +7,8 @@ SightlineError
 ├── BundleError                 a bundle or a checkpoint is missing, damaged or of another kind
 ├── TrainingError               training cannot go on (a loss that is not finite, say)
 ├── ExportError                 an export failed or did not prove equal to its source
-├── MissingExtraError           an optional library is not installed
-└── Interrupted                 a signal asked for a stop; the work done so far is saved
+└── MissingExtraError           an optional library is not installed
+Interrupted(BaseException)      a signal asked for a stop; like KeyboardInterrupt, nothing may take it for an error
 
 A message says what was received and where, what is needed, and how to fix it. On the command line it is printed
 without a traceback and the process ends with `exit_code`.
@@ -75,8 +75,11 @@ class MissingExtraError(SightlineError):
         )
 
 
-class Interrupted(SightlineError):
+class Interrupted(BaseException):
     """A signal asked for a stop; the work done so far is saved.
+
+    No `SightlineError` and no `Exception`: code that takes any exception of a decoder for a bad picture must not take
+    this one.
 
     Args:
         message: where the work was saved and how to go on.

@@ -43,7 +43,7 @@ class Runtime:
         """The context in which the forward pass runs; in float32 it changes nothing (one code path)."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, str | int]:
         """The choice as plain JSON, for the bundle's provenance."""
         return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
 
@@ -66,7 +66,7 @@ def choose_runtime(*, device: str | None = None, amp: bool | None = None, thread
         >>> choose_runtime(device="cpu", amp=False, threads=1).precision
         'float32'
     """
-    chosen = _device(device)
+    chosen = choose_device(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if threads is not None and threads < 1:
         raise ConfigError(
@@ -83,6 +83,29 @@ def choose_runtime(*, device: str | None = None, amp: bool | None = None, thread
         if tune_allocator():
             reasons.append("allocator keeps and reuses large blocks: saves page faults in every step")
     return Runtime(chosen, precision, torch.get_num_threads(), tuple(reasons))
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device of a name, or the accelerator of this machine, or the CPU.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+
+    Raises:
+        ConfigError: the device is not known to torch or not on this machine.
+    """
+    if name is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device is {name!r}, which torch does not know. Use cpu, cuda, cuda:1 or mps.") from None
+    if device.type != "cpu":
+        here = torch.accelerator.current_accelerator(check_available=True)
+        if here is None or here.type != device.type or (device.index or 0) >= torch.accelerator.device_count():
+            raise ConfigError(f"device is {name!r}, and this machine has {here or 'no accelerator'}. Use --device cpu.")
+    return device
 
 
 def tune_allocator() -> bool:
@@ -114,25 +137,13 @@ def environment() -> dict[str, str]:
     }
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device is {name!r}, which torch does not know. Use cpu, cuda, cuda:1 or mps.") from None
-    if device.type != "cpu":
-        here = torch.accelerator.current_accelerator(check_available=True)
-        if here is None or here.type != device.type or (device.index or 0) >= torch.accelerator.device_count():
-            raise ConfigError(f"device is {name!r}, and this machine has {here or 'no accelerator'}. Use --device cpu.")
-    return device
-
-
 def _device_reason(device: torch.device, *, asked: bool) -> str:
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}: " + ("as asked" if asked else "the accelerator of this machine")
-    return f"{device.type}: " + ("as asked" if asked else "this machine has no accelerator that torch can use")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if asked:
+        return f"{name}: as asked"
+    return f"{name}: " + (
+        "no accelerator that torch can use" if device.type == "cpu" else "the accelerator of this machine"
+    )
 
 
 def _precision(device: torch.device, amp: bool | None) -> tuple[Precision, str]:

@@ -23,7 +23,9 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 def _commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for page in PAGES for block in _blocks(page, "bash") for line in block.splitlines()]
+    lines = [
+        line.split("#")[0].strip() for page in PAGES for block in _blocks(page, "bash") for line in block.splitlines()
+    ]
     return [line for line in lines if line.startswith("sightline ")]
 
 

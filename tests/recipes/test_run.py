@@ -1,5 +1,6 @@
 """Whole runs: data to bundle, and every way in which they end early."""
 
+import io
 import json
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import pytest
 from rich.console import Console
 
 import sightline as sl
-from sightline.errors import BundleError, ConfigError, DataError, ShapeError
+from sightline.errors import BundleError, ConfigError, DataError, Interrupted, ShapeError
 from sightline.recipes import run as run_module
 from tests.recipes.pictures import photo_folder
 
 QUICK = sl.Settings(model="simple_cnn", img_size=16, epochs=2, batch_size=8, device="cpu", amp=False, threads=1)
 FILES = [
-    "calibration.json", "checkpoints", "config.json", "data.lock.json", "history.csv", "metrics.json", "model.safetensors",
+    "calibration.json", "checkpoints", "config.json", "data.lock.json", "history.csv", "metrics.json",
+    "model.safetensors",
     "per_class.csv", "predictions.csv", "report.html", "run.json", "test_looks.csv", "timing.csv",
 ]  # fmt: skip
 
@@ -177,7 +179,7 @@ def test_pictures_too_small_for_the_network_are_named_before_training(photos: Pa
 def test_a_failed_run_leaves_the_users_own_files_in_the_folder(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="there is no network 'resnet19'. Nearest: resnet18"):
+    with pytest.raises(ConfigError, match=r"there is no network 'resnet19'. Nearest: resnet18"):
         _train(photos, tmp_path / "run", model="resnet19")
     assert _tree(tmp_path / "run") == {"notes.txt": b"mine"}
 
@@ -205,3 +207,58 @@ def test_the_validation_curve_is_that_of_the_weights_that_ship(photos: Path, tmp
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     result = sl.evaluate(predictor, photos, split="val")
     assert float(rows[-1].split(",")[-1]) == pytest.approx(result.metrics.top1.value, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ratio": (0.5, 2.0)}, "ratio: asked for, and without effect"),
+        ({"momentum": 0.5, "opt": "adamw"}, "momentum: asked for, and without effect with opt adamw"),
+        ({"model_ema": False, "model_ema_decay": 0.9}, "model_ema_decay: asked for"),
+        ({"min_lr": 0.1, "sched": "constant"}, "min_lr: asked for"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(
+    settings: dict[str, object], message: str, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _train(photos, tmp_path / "run", settings=sl.Settings(**{**vars(QUICK), **settings}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_inside_the_data_is_refused(photos: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lies in the data folder .*, where it would be taken for a class"):
+        _train(photos, photos / "runs")
+    assert not (photos / "runs").exists()
+
+
+def test_a_skipped_picture_that_was_repaired_is_not_resumed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (photos / "red" / "003.png").read_bytes()
+    (photos / "red" / "003.png").write_bytes(whole[:200])
+
+    def crash(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(run_module, "save_bundle", crash)
+        _train(photos, tmp_path / "run", settings=sl.Settings(**{**vars(QUICK), "skip_bad": True}))
+    (photos / "red" / "003.png").write_bytes(whole)
+    with pytest.raises(DataError, match=r"red/003.png can be read again, or not any more"):
+        _train(None, tmp_path / "run", settings=None, resume=True)
+
+
+def test_a_signal_is_not_taken_for_a_bad_picture(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Interrupted("stopped", exit_code=130)
+
+    monkeypatch.setattr("PIL.Image.open", stop)
+    with pytest.raises(Interrupted):
+        _train(photos, tmp_path / "run")
+
+
+def test_paths_with_brackets_are_printed_as_they_are(photos: Path, tmp_path: Path) -> None:
+    console = Console(record=True, width=40, file=io.StringIO())
+    sl.train(photos, settings=QUICK, output=tmp_path / "a [old]", console=console)
+    assert f"report: {tmp_path}/a [old]/report.html" in console.export_text()

@@ -17,7 +17,7 @@ from sightline.data.store import Store
 from sightline.models.simple import SimpleCNN
 from sightline.runtime import choose_runtime
 from sightline.training.events import EpochDone, StepDone
-from sightline.training.loop import fit
+from sightline.training.loop import Validate, fit
 from sightline.training.options import TrainOptions
 from sightline.training.state import Checkpoints, TrainState
 
@@ -76,6 +76,7 @@ def run(
     net: nn.Module | None = None,
     identity: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
+    validate: Validate = lambda net: (0.5, 0.75),
     **changes: Any,
 ) -> TrainState:
     """Trains a small network, with checkpoints in a folder."""
@@ -87,6 +88,6 @@ def run(
         runtime=choose_runtime(device="cpu", amp=False, threads=1),
         checkpoints=Checkpoints(folder, identity=identity or {}, every_s=options.checkpoint_every_s, say=say),
         listener=recorder or Recorder(),
-        validate=lambda net: (0.5, 0.75),
+        validate=validate,
         resume=resume,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sightline.errors import BundleError, Interrupted, TrainingError
@@ -72,7 +73,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path: Path) -> N
     whole = run(tmp_path / "whole")
     recorder = Recorder(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 8 else None)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted, match=r"stopped by SIGTERM after step 8 of 18; .* Go on with --resume") as caught:
+    with pytest.raises(Interrupted, match=r"stopped by SIGTERM after step 8; .* Go on with --resume") as caught:
         run(tmp_path / "stopped", recorder=recorder, checkpoint_every_s=1e9)
     assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) == before
@@ -187,5 +188,38 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("sightline.training.state.save_file", full)
     with pytest.raises(BundleError, match=r"cannot write the checkpoint .*No space left.*Free space.*--resume"):
+        run(tmp_path, resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_signal_during_the_last_validation_is_not_lost(tmp_path: Path) -> None:
+    def validate(net: nn.Module) -> tuple[float, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0.5, 0.75
+
+    with pytest.raises(Interrupted) as caught:
+        run(tmp_path, epochs=1, validate=validate)
+    assert caught.value.exit_code == 143
+    assert run(tmp_path, epochs=1, resume=True).step == 6
+
+
+def test_a_run_can_be_resumed_before_its_first_step(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path, recorder=_stop_at(1), checkpoint_every_s=1e9)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000000.safetensors"]
+
+
+def test_a_disk_that_corrupts_what_it_writes_keeps_the_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Stop):
+        run(tmp_path, recorder=_stop_at(5))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def corrupt(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file({**tensors, "net.fc.bias": tensors["net.fc.bias"] + 1}, path, metadata)
+
+    monkeypatch.setattr("sightline.training.state.save_file", corrupt)
+    with pytest.raises(BundleError, match="its content does not match its SHA-256"):
         run(tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

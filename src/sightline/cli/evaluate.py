@@ -25,8 +25,9 @@ def command(
     Example: sightline evaluate runs/photos photos/ --split test
     """
     from sightline.evaluation import evaluate, write_results
+    from sightline.predict.answers import as_utf8
 
     result = evaluate(bundle, data, split=split, batch_size=batch_size, skip_bad=skip_bad)
     if output is not None:
         write_results(output, result)
-    typer.echo(json.dumps(result.to_dict(), indent=2) if as_json else str(result))
+    typer.echo(json.dumps(result.to_dict(), indent=2) if as_json else as_utf8(str(result)))

@@ -3,7 +3,6 @@
 Nothing here imports torch: `--help` answers at once. A verb imports what it needs when it runs.
 """
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -53,12 +52,12 @@ def main() -> None:
         signal.signal(number, _interrupt)
     try:
         app()
-    except SightlineError as error:
+    except (SightlineError, Interrupted) as error:
         print(f"sightline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except MemoryError:
+        print("sightline: out of memory. Lower --batch-size or --img-size.", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:  # a full disk, a vanished folder: nothing that a traceback would explain better
         print(f"sightline: {error}. Free space, or check the path and its permissions.", file=sys.stderr)
         sys.exit(1)

@@ -46,7 +46,9 @@ def command(
 
 def _print_table(predictions: "list[Prediction]") -> None:
     """One line a picture: its path, then the classes with their probabilities."""
+    from sightline.predict.answers import as_utf8
+
     width = max((len(each.source) for each in predictions), default=0)
     for each in predictions:
         answers = "  ".join(f"{label} {probability:.1%}" for label, probability in each.top)
-        typer.echo(f"{each.source:<{width}}  {answers}")
+        typer.echo(as_utf8(f"{each.source:<{width}}  {answers}"))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sightline.data.catalog import ArrayImages, Catalog, Images, Problem
+from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Images, Problem
 from sightline.data.decode import BadImage, Pixels, decode
 from sightline.data.preprocess import Interpolation, Preprocess, resize_to_cover
 from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
@@ -252,7 +252,9 @@ def _listed(problems: list[Problem]) -> str:
 def _require_every_class(
     catalog: Catalog, wanted: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], problems: list[Problem]
 ) -> None:
-    """Leaving bad pictures out must not make a class disappear."""
+    """Leaving bad pictures out must not make a class disappear from the training."""
+    if not (catalog.splits[wanted] == SPLITS.index("train")).any():
+        return
     lost = sorted(set(catalog.labels[wanted].tolist()) - set(catalog.labels[kept].tolist()))
     if lost:
         names = ", ".join(catalog.classes[label] for label in lost)

@@ -20,7 +20,7 @@ from sightline.errors import BundleError, ConfigError, DataError
 from sightline.models.base import Classifier
 from sightline.predict.answers import Prediction
 from sightline.predict.precision import full_float32
-from sightline.runtime import choose_runtime
+from sightline.runtime import choose_device
 
 AnySource = TypeVar("AnySource", bound=Source)
 
@@ -207,7 +207,7 @@ def load(path: str | Path, *, device: str | None = None) -> Predictor:
     """
     bundle = open_bundle(path)
     net = bundle.build_model()
-    chosen = choose_runtime(device=device, amp=False, threads=torch.get_num_threads()).device
+    chosen = choose_device(device)
     return Predictor(bundle, net.to(chosen, memory_format=torch.channels_last), chosen)  # type: ignore[call-overload]
 
 

@@ -1,7 +1,7 @@
 """From what was asked, the data and the machine to a complete plan: every number of a run, each with its reason."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,13 +10,19 @@ from sightline.data.augment import Augment
 from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
+from sightline.errors import ConfigError
 from sightline.models.resnet import StemName
 from sightline.models.zoo import SMALL_STEM_BELOW_PX
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
 from sightline.training.options import OptimizerName, ScheduleName, TrainOptions
 
+AIRBENCH_PX = 16  # three poolings leave its last group 2x2 px; under that resnet20, which halves twice
 STATISTICS_SAMPLE = 2000  # pictures behind mean and std: the standard error of the mean is then under 0.01
+
+USED_ELSEWHERE = {  # settings that are no choice of the plan
+    "stem", "drop", "clip_grad", "val_fraction", "test_fraction", "skip_bad", "device", "amp", "threads",
+}  # fmt: skip
 
 Value = TypeVar("Value")
 
@@ -69,9 +75,10 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
     on_cpu = runtime.device.type == "cpu"
 
     img_size = _image_size(choose, catalog, is_small=is_small, on_cpu=on_cpu)
+    default = ("airbench_small" if img_size >= AIRBENCH_PX else "resnet20") if is_small else "resnet18"
     model = choose(
         "model",
-        "airbench_small" if is_small else "resnet18",
+        default,
         f"pictures of {_px(catalog.typical_size)}: "
         + (
             "a network made for small pictures and short runs"
@@ -82,6 +89,7 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
     augment = _augment(choose, catalog, is_small=is_small, num_train=num_train)
     preprocess = _preprocess(choose, catalog, img_size, is_small=is_small)
     options = _options(choose, model=model, is_small=is_small, num_train=num_train)
+    choose.require_all_used()
     return Plan(
         model=model,
         stem=settings.stem,
@@ -104,15 +112,26 @@ class _Chooser:
     def __call__(self, name: str, default: Value, reason: str) -> Value:
         asked: Value | None = getattr(self.settings, name)
         value = default if asked is None else asked
-        if value is not None:
-            self.choices.append(Choice(name, value, reason if asked is None else "as asked"))
+        self.choices.append(Choice(name, value, reason if asked is None else "as asked"))
         return value
+
+    def require_all_used(self) -> None:
+        """No setting is ignored: what was asked for and has no effect in this plan is refused."""
+        used = {choice.name for choice in self.choices} | USED_ELSEWHERE
+        idle = [f.name for f in fields(Settings) if getattr(self.settings, f.name) is not None and f.name not in used]
+        if idle:
+            chosen = {choice.name: choice.value for choice in self.choices}
+            raise ConfigError(
+                f"{', '.join(idle)}: asked for, and without effect with opt {chosen['opt']}, sched {chosen['sched']}, "
+                f"model_ema {chosen['model_ema']} and {'random resized' if 'scale' in chosen else 'padded'} crops. "
+                "Leave it out, or change what it belongs to."
+            )
 
 
 def _image_size(choose: _Chooser, catalog: Catalog, *, is_small: bool, on_cpu: bool) -> int:
-    longest, shortest = max(catalog.typical_size), min(catalog.typical_size)
+    shortest = min(catalog.typical_size)
     if is_small:
-        return choose("img_size", longest, f"the pictures are {_px(catalog.typical_size)}")
+        return choose("img_size", shortest, f"the pictures are {_px(catalog.typical_size)}")
     size = min(128 if on_cpu else 224, 32 * math.ceil(shortest / 32))
     why = "a CPU trains 128 px three times as fast as 224 px" if on_cpu else "the usual size for photographs"
     return choose("img_size", size, f"the pictures are {_px(catalog.typical_size)}, and {why}")
@@ -124,7 +143,7 @@ def _augment(choose: _Chooser, catalog: Catalog, *, is_small: bool, num_train: i
         0.5 if catalog.hflip_ok else 0.0,
         "a mirrored picture is of the same class" if catalog.hflip_ok else "a mirrored digit is another sign",
     )
-    if is_small and choose.settings.scale is None:
+    if choose.settings.scale is None and (is_small or choose.settings.crop_padding is not None):
         padding = choose("crop_padding", 2, "shifts by up to 2 px (airbench, arXiv:2404.00498, Sec. 3.1)")
         return Augment(hflip=hflip, crop_padding=padding)
     scale = choose(
@@ -133,7 +152,7 @@ def _augment(choose: _Chooser, catalog: Catalog, *, is_small: bool, num_train: i
         f"{num_train} photographs: crops of a third of the area and more, not 8 %, which needs ImageNet's number",
     )
     ratio = choose("ratio", (3 / 4, 4 / 3), "Szegedy et al. 2014, Sec. 6")
-    return Augment(hflip=hflip, crop_padding=choose.settings.crop_padding or 0, scale=scale, ratio=ratio)
+    return Augment(hflip=hflip, scale=scale, ratio=ratio)
 
 
 def _preprocess(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: bool) -> Preprocess:
@@ -148,7 +167,7 @@ def _preprocess(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: 
         crop_fraction=choose(
             "crop_pct",
             1.0 if is_small else 0.95,
-            "keep the whole picture" if is_small else "cut the rim: the subject is in the middle",
+            "keep the whole shorter side" if is_small else "cut the rim: the subject is in the middle",
         ),
     )
     mean, std, count = _channel_statistics(catalog, geometry)
@@ -201,7 +220,9 @@ def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) ->
     else:
         lr = choose("lr", 1e-3, "the usual rate of Adam")
     decay = 5e-4 if opt in ("sgd", "momentum") else 0.05
-    is_averaged = choose("model_ema", False, "the schedule ends near zero, which averages already")
+    has_decay = settings.model_ema_decay is not None
+    why = "a decay was asked for" if has_decay else "the schedule ends near zero, which averages already"
+    is_averaged = choose("model_ema", has_decay, why)
     ema_decay = choose("model_ema_decay", 0.999, "about the last 1000 steps") if is_averaged else None
     sched: ScheduleName = choose("sched", "onecycle", "the shortest way to a good score (Smith 2018, arXiv:1803.09820)")
     warmup = 0.2 * epochs if sched == "onecycle" else 0.0
@@ -213,7 +234,7 @@ def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) ->
         momentum=choose("momentum", 0.9, "the usual momentum") if opt in ("sgd", "momentum") else 0.9,
         sched=sched,
         warmup_epochs=choose("warmup_epochs", round(warmup, 4), "a fifth of the run" if warmup else "none is needed"),
-        min_lr=choose("min_lr", 0.0, "end at rest"),
+        min_lr=choose("min_lr", 0.0, "end at rest") if sched != "constant" else 0.0,
         weight_decay=choose("weight_decay", decay, f"usual with {opt}; not on norms and biases"),
         smoothing=choose(
             "smoothing", 0.2 if is_airbench else 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"

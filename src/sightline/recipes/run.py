@@ -1,6 +1,5 @@
 """One whole run: open the data, choose, train, calibrate, save, score, report."""
 
-import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -8,13 +7,12 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
@@ -29,6 +27,7 @@ from sightline.data.decode import BadImage
 from sightline.data.loader import EvalLoader, TrainLoader
 from sightline.data.lock import data_lock, verify_lock
 from sightline.data.preprocess import Preprocess
+from sightline.data.published import KNOWN
 from sightline.data.sources import Arrays, open_data
 from sightline.data.split import assign_splits
 from sightline.data.store import Store
@@ -37,7 +36,18 @@ from sightline.evaluation import evaluate, write_results
 from sightline.models import zoo
 from sightline.models.base import Classifier, InitialisesFromData
 from sightline.predict import Predictor, load
+from sightline.predict.answers import as_utf8
+from sightline.predict.precision import full_float32
 from sightline.progress import bars, labelled
+from sightline.recipes.folder import (
+    RunFile,
+    new_folder,
+    read_run,
+    require_same_settings,
+    settings_of_machine,
+    withdraw,
+    write_run,
+)
 from sightline.recipes.plan import Plan, make_plan
 from sightline.recipes.settings import Settings
 from sightline.report.html import write_report
@@ -48,26 +58,6 @@ from sightline.training.state import Checkpoints, TrainState
 from sightline.training.terminal import Terminal
 
 WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
-RUN_FILE = "run.json"  # what a resumed run must know before its first checkpoint is read
-
-
-@dataclass(frozen=True)
-class RunFile:
-    """What `run.json` holds: enough to start the same run again.
-
-    Args:
-        data: the name or path that was given; None for arrays, which must be given again.
-        settings: as asked.
-        plan: as chosen.
-        command: the command line, for the record.
-        created: when, UTC, ISO 8601.
-    """
-
-    data: str | None
-    settings: Settings
-    plan: Plan
-    command: str
-    created: str
 
 
 def train(
@@ -120,22 +110,21 @@ def train(
     runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
     catalog, notes = _open(data, settings, console)
     plan = make_plan(settings, catalog, runtime)
-    folder, made = _new_folder(output, f"{catalog.name}-{plan.model}")
+    folder, made = new_folder(output, f"{catalog.name}-{plan.model}", data=catalog)
     run = RunFile(
-        data=str(data) if isinstance(data, str | Path) else None,
+        data=_source(data),
         settings=settings,
         plan=plan,
-        command=shlex.join(["sightline", *sys.argv[1:]])
-        if Path(sys.argv[0]).stem == "sightline"
-        else "sightline.train(...)",
+        command=_command(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        runtime=runtime.to_dict(),
     )
-    write_text(folder / RUN_FILE, TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n")
+    write_run(folder, run)
     _say_plan(console, catalog, notes, plan, runtime, folder)
     try:
         return _run(folder, run, catalog, runtime, console=console, resume=False)
     except BaseException:
-        _withdraw(folder, made)
+        withdraw(folder, made)
         raise
 
 
@@ -150,21 +139,24 @@ def _resume(
     if given_output is None:
         raise ConfigError("resume needs the folder of the interrupted run: give output (--resume runs/NAME).")
     folder = Path(given_output)
-    run = _read_run(folder)
-    _require_same_settings(settings, run.settings, folder)
+    run = read_run(folder)
+    require_same_settings(settings, run.settings, folder)
     if (folder / CONFIG).exists() and (folder / "report.html").exists():
-        console.print(f"{folder} is finished: nothing to resume.")
+        _say(console, f"{folder} is finished: nothing to resume.")
         return load(folder)
     source = data if data is not None else run.data
     if source is None:
         raise ConfigError(f"{folder} was trained on arrays, which it does not keep: give them again as data.")
     for left in (folder, folder / "checkpoints"):
         sweep(left)
-    keep = {
-        name: getattr(settings, name) for name in ("device", "amp", "threads") if getattr(settings, name) is not None
-    }
-    machine = dataclasses.replace(run.settings, **keep)
+    machine = settings_of_machine(settings, run.settings)
     runtime = choose_runtime(device=machine.device, amp=machine.amp, threads=machine.threads)
+    if runtime.to_dict() != run.runtime:
+        _say(
+            console,
+            f"the run began on {run.runtime} and goes on with {runtime.to_dict()}: its end will not be the same "
+            "bit for bit",
+        )
     catalog, notes = _open(source, run.settings, console)
     _say_plan(console, catalog, notes, run.plan, runtime, folder)
     return _run(folder, run, catalog, runtime, console=console, resume=True)
@@ -176,9 +168,6 @@ def _run(
     """The run itself, in order."""
     plan = run.plan
     skip_bad = bool(run.settings.skip_bad)
-    train_store, val_store, skipped = _stores(catalog, plan, runtime, skip_bad=skip_bad, console=console)
-    lock = _lock(folder / "data.lock.json", catalog, skipped)
-
     torch.manual_seed(plan.options.seed)
     net = zoo.build(
         plan.model,
@@ -189,7 +178,10 @@ def _run(
         image_size=plan.preprocess.input_size[1:],
     )
     if net.stem_reason:
-        console.print(f"  {net.stem_reason}", highlight=False)
+        _say(console, f"  {net.stem_reason}")
+    _check_size(net, plan.preprocess)
+    train_store, val_store, skipped = _stores(catalog, plan, runtime, skip_bad=skip_bad, console=console)
+    lock = _lock(folder / "data.lock.json", catalog, skipped)
     loader = TrainLoader(
         train_store,
         plan.preprocess,
@@ -198,7 +190,6 @@ def _run(
         seed=plan.options.seed,
         device=runtime.device,
     )
-    _check_size(net, plan.preprocess)
     if isinstance(net, InitialisesFromData):
         net.initialise_from(_first_pictures(loader, WHITENING_SAMPLE))
 
@@ -209,9 +200,27 @@ def _run(
     result = evaluate(predictor, catalog, skip_bad=bool(run.settings.skip_bad))
     write_results(folder, result)
     report = write_report(folder, picture=_picture_source(catalog))
-    console.print(str(result), highlight=False, markup=False)
-    console.print(f"bundle: {folder}\nreport: {report}", highlight=False)
+    _say(console, as_utf8(str(result)))
+    _say(console, f"bundle: {folder}\nreport: {report}")
     return predictor
+
+
+def _say(console: Console, text: str) -> None:
+    """Prints a line as it is: a path may hold what rich takes for markup."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _source(data: str | Path | Catalog | Arrays) -> str | None:
+    """What opens the same data again from anywhere: a known name, or a full path."""
+    if not isinstance(data, str | Path):
+        return None
+    return str(data) if str(data) in KNOWN else str(Path(data).expanduser().resolve())
+
+
+def _command() -> str:
+    program = Path(sys.argv[0])
+    is_ours = program.stem == "sightline" or program.parent.name == "sightline"  # the script, or python -m
+    return shlex.join(["sightline", *sys.argv[1:]]) if is_ours else "sightline.train(...)"
 
 
 def _open(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
@@ -262,15 +271,20 @@ def _stores(
                 )
                 skipped += problems
     for problem in skipped:
-        console.print(f"  left out: {problem}", highlight=False, markup=False)
+        _say(console, as_utf8(f"  left out: {problem}"))
     return stores["train"], stores.get("val"), skipped
 
 
 def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
     """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest."""
     if path.exists():
-        lock = json.loads(path.read_text(encoding="utf-8"))
-        if differences := verify_lock(lock, catalog):
+        lock = _read_lock(path)
+        differences = verify_lock(lock, catalog)
+        refused = {problem.path for problem in (*catalog.problems, *skipped)}
+        differences += [
+            f"{each} can be read again, or not any more" for each in refused ^ {row["path"] for row in lock["skipped"]}
+        ]
+        if differences:
             raise DataError(
                 f"the data has changed since this run began: {'; '.join(differences[:3])}. "
                 "Put it back as it was, or start a new run with another --output."
@@ -279,6 +293,14 @@ def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
         lock = data_lock(catalog, skipped)
         write_text(path, json.dumps(lock, indent=1) + "\n")
     return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
+
+
+def _read_lock(path: Path) -> dict[str, Any]:
+    try:
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Start the run again with another --output.") from error
+    return lock
 
 
 def _first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:
@@ -325,13 +347,15 @@ def _fit(
         folder / "checkpoints",
         identity=identity,
         every_s=options.checkpoint_every_s,
-        say=lambda text: console.print(text, highlight=False),
+        say=lambda text: _say(console, text),
     )
     total_steps = options.epochs * loader.steps_per_epoch
     with Terminal(total_steps=total_steps, epochs=options.epochs, console=console) as terminal:
         listeners: list[Listener] = [terminal, HistoryFile(folder)]
-        with contextlib.suppress(MissingExtraError):
+        try:
             listeners.append(TensorBoard(folder))
+        except MissingExtraError as missing:
+            _say(console, f"no TensorBoard events: {missing}")
         return fit(
             net,
             loader,
@@ -371,7 +395,7 @@ def _save(
     data_digest: str,
 ) -> Path:
     """Calibrates on the validation pictures and writes the bundle."""
-    net.load_state_dict(state.best_net.state_dict())
+    net.load_state_dict(state.final_net.state_dict())
     net.eval().to("cpu")
     temperature = 1.0 if val_store is None else _fit_temperature(net, val_store, run.plan, runtime)
     provenance = {
@@ -413,74 +437,12 @@ def _save(
 def _fit_temperature(net: Classifier, store: Store, plan: Plan, runtime: Runtime) -> float:
     """The temperature of the validation pictures, in float32 as every later answer."""
     net.to(runtime.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32(runtime.device):
         logits = [
             net(batch.images).float().cpu()
             for batch in EvalLoader(store, plan.preprocess, batch_size=256, device=runtime.device)
         ]
     return metrics.fit_temperature(torch.cat(logits).numpy(), store.labels.numpy())
-
-
-def _new_folder(output: str | Path | None, name: str) -> tuple[Path, list[Path]]:
-    """The folder of a new run, as asked or with the first free number, and the folders made for it."""
-    if output is not None:
-        folder = Path(output)
-        if (folder / RUN_FILE).exists() or (folder / CONFIG).exists():
-            raise ConfigError(
-                f"{folder} already holds a run. Choose another --output, or go on with it: --resume {folder}"
-            )
-    else:
-        folder = next(
-            path
-            for number in range(1, 1_000_000)
-            if not (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
-        )
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / RUN_FILE, "")  # said now, not after the decoding
-    except OSError as error:
-        raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
-    return folder, made
-
-
-def _withdraw(folder: Path, made: list[Path]) -> None:
-    """Takes back the files and folders of a run that failed before its first checkpoint: nothing could go on."""
-    checkpoints = folder / "checkpoints"
-    if checkpoints.is_dir() and any(checkpoints.iterdir()):
-        return
-    for name in (RUN_FILE, "data.lock.json"):
-        (folder / name).unlink(missing_ok=True)
-    for empty in (checkpoints, *made):
-        with contextlib.suppress(OSError):  # not there, or it holds files of the user's
-            empty.rmdir()
-
-
-def _read_run(folder: Path) -> RunFile:
-    path = folder / RUN_FILE
-    try:
-        return TypeAdapter(RunFile).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(
-            f"no run to resume at {folder}: it has no {RUN_FILE}. Give the folder of an interrupted run."
-        ) from None
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{path} cannot be read: {error}. Start the run again.") from error
-
-
-_MACHINE_SETTINGS = ("device", "amp", "threads")  # may change between the parts of a run
-
-
-def _require_same_settings(now: Settings, then: Settings, folder: Path) -> None:
-    for field in dataclasses.fields(Settings):
-        asked, before = getattr(now, field.name), getattr(then, field.name)
-        if asked is not None and asked != before and field.name not in _MACHINE_SETTINGS:
-            flag = f"--{field.name.replace('_', '-')}"
-            was = "was chosen by the run itself" if before is None else f"was {before}"
-            raise ConfigError(
-                f"{flag} is {asked}, but in the run {folder} it {was}: a resumed run keeps its settings. "
-                f"Leave {flag} out, or start a new run."
-            )
 
 
 def _say_plan(console: Console, catalog: Catalog, notes: list[str], plan: Plan, runtime: Runtime, folder: Path) -> None:
@@ -492,7 +454,7 @@ def _say_plan(console: Console, catalog: Catalog, notes: list[str], plan: Plan, 
     lines += [f"{choice.name:<{width}}  {choice.value}  ({choice.reason})" for choice in plan.choices]
     lines.append(f"writing to {folder}")
     for line in lines:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, as_utf8(f"  {line}"))
 
 
 def _picture_source(catalog: Catalog) -> Callable[[str], npt.NDArray[np.uint8] | None]:

@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -103,12 +103,8 @@ class HistoryFile:
         write_history(self._history, event.history)
         seconds = {f"{name}_s": round(value, 4) for name, value in event.laps_s.items()}
         row = {"epoch": event.row.epoch, "images_per_s": round(event.images_per_s, 1), **seconds}
-        is_new = not self._timing.exists()
-        with self._timing.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, TIMING_COLUMNS, restval=0.0)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        before = [old for old in _read_rows(self._timing) if int(old["epoch"]) < event.row.epoch]
+        write_text(self._timing, _csv(TIMING_COLUMNS, [*before, {**dict.fromkeys(TIMING_COLUMNS, 0.0), **row}]))
 
 
 TIMING_COLUMNS = ("epoch", "images_per_s", "data_s", "forward_s", "backward_s", "step_s", "saving_s", "validation_s")
@@ -116,11 +112,22 @@ TIMING_COLUMNS = ("epoch", "images_per_s", "data_s", "forward_s", "backward_s", 
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
     """Writes history.csv whole; floats in full precision, None as an empty field."""
+    write_text(path, _csv([field.name for field in fields(HistoryRow)], [asdict(row) for row in rows]))
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(HistoryRow)], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path, text.getvalue())
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def read_history(path: Path) -> list[HistoryRow]:
@@ -129,8 +136,7 @@ def read_history(path: Path) -> list[HistoryRow]:
     Args:
         path: the file.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_history_row(row) for row in csv.DictReader(file)]
+    return [_history_row(row) for row in _read_rows(path)]
 
 
 def _history_row(row: dict[str, str]) -> HistoryRow:

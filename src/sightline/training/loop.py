@@ -51,7 +51,7 @@ def fit(
         resume: go on from the newest whole checkpoint, where there is one.
 
     Returns:
-        The state at the end; `best_net` holds the weights to keep.
+        The state at the end; `final_net` holds the weights to keep.
 
     Raises:
         TrainingError: the loss is not finite; the message names the batch's pictures. Nothing was changed by that step.
@@ -62,8 +62,8 @@ def fit(
     optimizer = build_optimizer(net, options)
     ema = None if options.model_ema_decay is None else Ema(net, decay=options.model_ema_decay)
     state = TrainState(net, optimizer, ema)
-    if resume:
-        checkpoints.restore(state)
+    if not (resume and checkpoints.restore(state)):
+        checkpoints.save(state)  # from here on the run can be resumed, whatever happens
     steps_per_epoch = loader.steps_per_epoch
     watch = Stopwatch()
 
@@ -102,25 +102,32 @@ def fit(
                 watch.lap("step")
 
                 listener.step_done(StepDone(state, lr=lr, loss=loss_value, num_pictures=len(batch.labels)))
-                if stop.signal is not None:
-                    checkpoints.save(state)
-                    raise Interrupted(
-                        f"stopped by {stop.signal.name} after step {state.step} of {options.epochs * steps_per_epoch}; "
-                        f"the state is saved in {checkpoints.folder}. Go on with --resume.",
-                        exit_code=128 + stop.signal,
-                    )
+                _stop_if_asked(stop, state, checkpoints)
                 if checkpoints.is_due():
                     checkpoints.save(state)
                 watch.lap("saving")
 
             # A run killed during the validation repeats it: the epoch closes only afterwards.
-            val_loss, val_accuracy = (None, None) if validate is None else validate(state.best_net)
+            val_loss, val_accuracy = (None, None) if validate is None else validate(state.final_net)
             watch.lap("validation")
             last_lr = learning_rate(options, state.step - 1, steps_per_epoch=steps_per_epoch)
             state.close_epoch(learning_rate=last_lr, val_loss=val_loss, val_accuracy=val_accuracy)
             listener.epoch_done(EpochDone(tuple(state.history), num_pictures=watch.num_pictures, laps_s=watch.laps_s))
+            _stop_if_asked(stop, state, checkpoints)
     checkpoints.save(state)
     return state
+
+
+def _stop_if_asked(stop: StopSignal, state: TrainState, checkpoints: Checkpoints) -> None:
+    """Saves and ends the run where a signal has asked for it."""
+    if stop.signal is None:
+        return
+    checkpoints.save(state)
+    raise Interrupted(
+        f"stopped by {stop.signal.name} after step {state.step}; the state is saved in {checkpoints.folder}. "
+        "Go on with --resume.",
+        exit_code=128 + stop.signal,
+    )
 
 
 def _require_finite(loss: float, batch: Batch, state: TrainState) -> None:

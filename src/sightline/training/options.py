@@ -21,7 +21,7 @@ class TrainOptions:
         momentum: of "sgd" and "momentum".
         sched: how the learning rate moves from step to step; see `train.schedule`.
         warmup_epochs: linear rise at the start; may be a fraction of an epoch.
-        min_lr: the learning rate at the last step.
+        min_lr: where the schedule ends: the rate of the last step (one-cycle) or of the one after it (cosine).
         weight_decay: for weights of two and more dimensions; norms and biases have none.
         smoothing: label smoothing in [0, 1).
         clip_grad: largest norm of the whole gradient; None leaves it alone.
@@ -56,6 +56,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             _require(getattr(self, name) >= low, name, getattr(self, name), f"{low} or more")
+        _require(self.seed < 2**32, "seed", self.seed, "below 2^32")
         for name in ("lr", "clip_grad"):
             value = getattr(self, name)
             _require(value is None or 0 < value < float("inf"), name, value, "more than 0 and finite")

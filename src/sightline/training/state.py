@@ -53,7 +53,7 @@ class TrainState:
     history: list[HistoryRow] = field(default_factory=list)
 
     @property
-    def best_net(self) -> nn.Module:
+    def final_net(self) -> nn.Module:
         """The weights to validate and to keep: the average where there is one."""
         return self.net if self.ema is None else self.ema.net
 
@@ -86,7 +86,7 @@ class Checkpoints:
 
     Args:
         folder: made where it is missing; leftovers of a killed process in it are removed.
-        identity: what the run is (options, data, threads...). A checkpoint of another identity is refused.
+        identity: what the run is (options, data, network...). A checkpoint of another identity is refused.
         every_s: seconds between two checkpoints; 0 saves after every step.
         say: takes a sentence, such as the news that the newest checkpoint was damaged.
     """
@@ -121,10 +121,11 @@ class Checkpoints:
         try:
             with replacing(path) as temporary:
                 save_file(tensors, temporary, {"state": header, "sha256": _digest(tensors, header)})
-        except (OSError, SafetensorError) as error:
+                _read(temporary)  # what the disk took is what was meant, or the older checkpoint stays
+        except (OSError, SafetensorError, ValueError) as error:
             raise BundleError(
                 f"cannot write the checkpoint {path}: {error}. Training stopped at step {state.step}; "
-                "the checkpoints before it are whole. Free space, then go on with --resume."
+                "older checkpoints are whole. Free space, then go on with --resume, or start again where there is none."
             ) from error
         for old in self._newest_first()[GENERATIONS:]:
             old.unlink()
@@ -145,16 +146,20 @@ class Checkpoints:
             BundleError: no checkpoint verifies, or it belongs to another run.
         """
         found = self._newest_first()
+        damaged = []
         for path in found:
             try:
                 tensors, header = _read(path)
             except (SafetensorError, OSError, ValueError, KeyError) as error:
                 self.say(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
+                damaged.append(path)
                 continue
             numbers = json.loads(header)
             if (theirs := numbers.pop("identity")) != self.identity:
                 raise BundleError(f"{path} belongs to another run: {_difference(theirs, self.identity)}.")
             _unpack(state, tensors, numbers)
+            for each in damaged:  # they would count as generations
+                each.unlink()
             return path
         if found:
             raise BundleError(

@@ -58,20 +58,20 @@ class Terminal:
         elif now - self._last_line_s > 30:
             self._last_line_s = now
             left_s = (self._total_steps - state.step) * event.num_pictures / max(rate, 1e-9)
-            self._console.print(
-                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  loss {event.loss:.3f}  "
-                f"accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s  {left_s:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
+            figures = f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s"
+            self._print(
+                f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  {figures}  "
+                f"{left_s:.0f} s left"
             )
 
     def epoch_done(self, event: EpochDone) -> None:
         """Prints the epoch's line."""
         row = event.row
         val = "" if row.val_loss is None else f"  val loss {row.val_loss:.3f} accuracy {row.val_accuracy:.1%}"
-        self._console.print(
+        self._print(
             f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}"
-            f"{val}  {event.images_per_s:,.0f} images/s",
-            highlight=False,
-            soft_wrap=True,
+            f"{val}  {event.images_per_s:,.0f} images/s"
         )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,134 @@
+"""`run.json` and the folder of a run: what must be there before the first checkpoint."""
+
+import contextlib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from sightline.atomic import write_text
+from sightline.bundle import CONFIG
+from sightline.data.catalog import Catalog, FileImages
+from sightline.errors import BundleError, ConfigError
+from sightline.recipes.plan import Plan
+from sightline.recipes.settings import Settings
+
+RUN_FILE = "run.json"
+MACHINE_SETTINGS = ("device", "amp", "threads")  # may change between the parts of a run
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What `run.json` holds: enough to start the same run again.
+
+    Args:
+        data: the name or path that was given; None for arrays, which must be given again.
+        settings: as asked.
+        plan: as chosen.
+        command: the command line, for the record.
+        created: when, UTC, ISO 8601.
+        runtime: the machine that it began on.
+    """
+
+    data: str | None
+    settings: Settings
+    plan: Plan
+    command: str
+    created: str
+    runtime: dict[str, str | int]
+
+
+def write_run(folder: Path, run: RunFile) -> None:
+    """Writes `run.json`.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
+    try:
+        write_text(folder / RUN_FILE, TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n")
+    except OSError as error:
+        raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
+
+
+def read_run(folder: Path) -> RunFile:
+    """Reads the `run.json` of an interrupted run.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    path = folder / RUN_FILE
+    try:
+        return TypeAdapter(RunFile).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"no run to resume at {folder}: it has no {RUN_FILE}. Give the folder of an interrupted run."
+        ) from None
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Start the run again.") from error
+
+
+def new_folder(output: str | Path | None, name: str, *, data: Catalog) -> tuple[Path, list[Path]]:
+    """The folder of a new run, as asked or with the first free number, and the folders made for it.
+
+    Raises:
+        ConfigError: the folder that was asked for holds a run.
+        BundleError: it cannot be written.
+    """
+    if output is not None:
+        folder = Path(output)
+        if (folder / RUN_FILE).exists() or (folder / CONFIG).exists():
+            raise ConfigError(
+                f"{folder} already holds a run. Choose another --output, or go on with it: --resume {folder}"
+            )
+    else:
+        folder = next(
+            path
+            for number in range(1, 1_000_000)
+            if not (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
+        )
+    if isinstance(data.images, FileImages) and folder.resolve().is_relative_to(data.images.root.resolve()):
+        raise ConfigError(
+            f"{folder} lies in the data folder {data.images.root}, where it would be taken for a class. "
+            "Choose an --output outside."
+        )
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
+    return folder, made
+
+
+def withdraw(folder: Path, made: list[Path]) -> None:
+    """Takes back the files and folders of a run that failed before its first checkpoint: nothing could go on."""
+    checkpoints = folder / "checkpoints"
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):
+        return
+    for name in (RUN_FILE, "data.lock.json"):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (checkpoints, *made):
+        with contextlib.suppress(OSError):  # not there, or it holds files of the user's
+            empty.rmdir()
+
+
+def require_same_settings(now: Settings, then: Settings, folder: Path) -> None:
+    """Refuses settings that are given again and differ; those of the machine may.
+
+    Raises:
+        ConfigError: a setting differs.
+    """
+    for field in fields(Settings):
+        asked, before = getattr(now, field.name), getattr(then, field.name)
+        if asked is not None and asked != before and field.name not in MACHINE_SETTINGS:
+            flag = f"--{field.name.replace('_', '-')}"
+            was = "was chosen by the run itself" if before is None else f"was {before}"
+            raise ConfigError(
+                f"{flag} is {asked}, but in the run {folder} it {was}: a resumed run keeps its settings. "
+                f"Leave {flag} out, or start a new run."
+            )
+
+
+def settings_of_machine(now: Settings, then: Settings) -> Settings:
+    """The settings of the run's start with the machine's as they are asked for now."""
+    asked = {name: getattr(now, name) for name in MACHINE_SETTINGS if getattr(now, name) is not None}
+    return replace(then, **asked)
