@@ -10,6 +10,7 @@ import pytest
 from sightline.data.catalog import Problem
 from sightline.data.decode import BadImage
 from sightline.errors import BundleError
+from sightline.report.contents import read_contents
 from sightline.report.html import write_report
 from tests.report.conftest import ANSWERS, PROVENANCE, MakeRun, history
 from tests.report.page import Page
@@ -206,16 +207,26 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(make_run: MakeRu
         assert f"sightline {verb} " in text
 
 
-@pytest.mark.parametrize("damaged", OPTIONAL)
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b'{"bins": [], "skipped": 3}', b"a,b\n1,2\n", b"\xff\xfe\x00", b"[" * 100_000]
-)
-def test_a_damaged_file_does_not_stop_the_page(make_run: MakeRun, damaged: str, content: bytes) -> None:
+DAMAGE = (b"", b"{", b"[]", b"{}", b'{"bins": [], "skipped": 3}', b"a,b\n1,2\n", b"\xff\xfe\x00", b"[" * 100_000)
+
+
+@pytest.mark.parametrize("content", DAMAGE, ids=range(len(DAMAGE)))
+def test_damaged_files_do_not_stop_the_page(make_run: MakeRun, content: bytes) -> None:
     folder = make_run()
-    (folder / damaged).write_bytes(content)
+    for name in OPTIONAL:
+        (folder / name).write_bytes(content)
     text = " ".join(read(folder).texts.values())
-    if damaged not in ("per_class.csv", "predictions.csv"):
-        assert f"{damaged} cannot be used: " in text
+    for name in ("history.csv", "timing.csv", "metrics.json", "calibration.json", "data.lock.json"):
+        assert f"{name} cannot be used: " in text
+
+
+@pytest.mark.parametrize("damaged", OPTIONAL)
+def test_a_damaged_file_does_not_hide_the_others(make_run: MakeRun, damaged: str) -> None:
+    folder = make_run()
+    (folder / damaged).write_bytes(b"\xff")
+    gaps = read_contents(folder).gaps
+    assert list(gaps) == ([] if damaged == "per_class.csv" else [damaged])
+    read(folder)
 
 
 def test_only_a_bundle_is_left(make_run: MakeRun) -> None:

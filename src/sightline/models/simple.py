@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage
-from sightline.nn.conv import ConvNormAct
+from sightline.nn.conv import ConvNormAct, relu
 from sightline.nn.pool import GlobalAvgPool2d
 
 
@@ -69,4 +69,9 @@ class SimpleCNN(Classifier):
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(ConvNormAct(in_channels, out_channels, 3, bias=True), nn.MaxPool2d(2))
+    """Convolution, batch norm, max pool, ReLU: ReLU and max change places, which gives the same numbers and gradients.
+
+    After the pool, ReLU has a quarter of the values to go through.
+    """
+    conv = ConvNormAct(in_channels, out_channels, 3, bias=True, act=nn.Identity)
+    return nn.Sequential(conv, nn.MaxPool2d(2), relu())

@@ -142,6 +142,7 @@ def _text(path: Path) -> str:
 
 
 def _history(path: Path) -> tuple[HistoryRow, ...]:
+    path.stat()  # read_history takes a missing file for one without epochs
     rows = tuple(read_history(path))
     if not rows:
         raise ValueError("it has no epoch")
