@@ -20,8 +20,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 FLAGS = [
-    "--model", "simple_cnn", "--epochs", "2", "--batch-size", "128", "--model-ema", "--val-fraction", "0.5",
-    "--checkpoint-every", "0.5",
+    "--model", "simple_cnn", "--epochs", "2", "--batch-size", "128", "--model-ema", "--val-fraction", "0.8",
+    "--checkpoint-every", "0.5", "--threads", "1",
 ]  # fmt: skip
 SAME_FILES = ("model.safetensors", "history.csv", "predictions.csv", "data.lock.json")
 
