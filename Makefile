@@ -24,11 +24,12 @@ check:
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
-bench: $(VENV)/test
-	$(BIN)/python benchmarks/training.py
+bench: $(VENV)/test $(VENV)-peers/made
+	$(BIN)/python benchmarks/training.py --keras $(VENV)-peers/bin/python
 
 proofs: $(VENV)/test
 	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/claim.py
 
 # A stamp a set of extras: made again when the dependencies change.
 $(VENV)/demo: pyproject.toml constraints.txt
@@ -41,5 +42,11 @@ $(VENV)/test: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[export,tensorboard,test]'
 	touch $@
 
+# Keras brings its own NumPy and protobuf: an environment of its own.
+$(VENV)-peers/made:
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet tensorflow-cpu==2.21.0 keras==3.15.1
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-peers build dist .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -152,16 +151,17 @@ def test_a_signal_saves_and_resume_ends_in_the_same_weights(
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_read_only_data_folder_is_enough(tmp_path: Path) -> None:
+def test_a_read_only_data_folder_is_enough_and_nothing_in_it_is_touched(tmp_path: Path) -> None:
     photos = photo_folder(tmp_path / "photos", count=8)
     for path in [*photos.rglob("*"), photos]:
         path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in [photos, *photos.rglob("*")]}
     done = _run("train", photos, "--output", tmp_path / "run", *TRAIN, "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    assert os.access(photos, os.R_OK)
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in [photos, *photos.rglob("*")]} == before
 
 
-def test_a_full_disk_is_one_message(photos: Path) -> None:
+def test_an_output_that_cannot_be_a_folder_is_one_message(photos: Path) -> None:
     done = _run("train", photos, "--output", "/dev/full/run", *TRAIN)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

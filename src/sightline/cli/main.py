@@ -19,7 +19,7 @@ app = typer.Typer(
     help="From a folder of labelled images to a convolutional network that you understand, trust and can ship.",
     epilog="Start: sightline train photos/   (a folder with a folder of pictures for each class)",
     no_args_is_help=True,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -32,6 +32,20 @@ class Problem:
         return f"{self.path}: {self.reason}"
 
 
+def listed(problems: Sequence[Problem], *, most: int = 20) -> str:
+    """Problems for a message, indented, a line each; of more than `most`, the first and the number of the rest.
+
+    Example:
+        >>> print(listed([Problem("a.png", "empty file"), Problem("b.png", "empty file")], most=1))
+          a.png: empty file
+          and 1 more
+    """
+    lines = [f"  {problem}" for problem in problems[:most]]
+    if len(problems) > most:
+        lines.append(f"  and {len(problems) - most} more")
+    return "\n".join(lines)
+
+
 @runtime_checkable
 class Images(Protocol):
     """The pictures of a catalog, by index."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Images, Problem
+from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Images, Problem, listed
 from sightline.data.decode import BadImage, Pixels, decode
 from sightline.data.preprocess import Interpolation, Preprocess, resize_to_cover
 from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
@@ -20,7 +20,6 @@ from sightline.errors import DataError
 Progress = Callable[[int, int], None]  # (pictures done, pictures in all)
 
 _AHEAD = 64  # pictures decoded ahead for each thread; bounds what waits in memory to be stored
-_SHOWN = 20  # bad pictures that a message lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,16 +236,9 @@ def _in_order(
 
 def _bad_pictures(catalog: Catalog, problems: list[Problem], total: int) -> str:
     return (
-        f"{len(problems)} of {total} pictures of {catalog.root or catalog.name} cannot be read:\n{_listed(problems)}\n"
+        f"{len(problems)} of {total} pictures of {catalog.root or catalog.name} cannot be read:\n{listed(problems)}\n"
         "Repair or remove them, or leave them out with --skip-bad (skip_bad=True), which lists them."
     )
-
-
-def _listed(problems: list[Problem]) -> str:
-    lines = [f"  {problem}" for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"  and {len(problems) - _SHOWN} more")
-    return "\n".join(lines)
 
 
 def _require_every_class(
@@ -260,5 +252,5 @@ def _require_every_class(
         names = ", ".join(catalog.classes[label] for label in lost)
         raise DataError(
             f"no picture of {names} can be read, so leaving out the bad ones would leave nothing of it. "
-            f"Repair some, or remove the class. The bad ones:\n{_listed(problems)}"
+            f"Repair some, or remove the class. The bad ones:\n{listed(problems)}"
         )

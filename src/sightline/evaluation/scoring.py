@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from sightline import metrics
-from sightline.data.catalog import SPLITS, ArrayImages, Catalog
+from sightline.data.catalog import SPLITS, ArrayImages, Catalog, listed
 from sightline.data.loader import EvalLoader
 from sightline.data.sources import Arrays, open_data
 from sightline.data.store import Store
@@ -23,7 +23,7 @@ from sightline.predict import Predictor, load
 from sightline.progress import Count
 
 LOOKS = "test_looks.csv"
-_SHOWN = 20  # problems, or class names, that a message lists
+_SHOWN = 20  # class names that a message lists
 
 
 def evaluate(
@@ -125,10 +125,8 @@ def _with_names(arrays: Arrays, classes: tuple[str, ...]) -> Arrays:
 
 def _require_readable(catalog: Catalog, *, skip_bad: bool) -> None:
     if catalog.problems and not skip_bad:
-        listed = "".join(f"\n  {problem}" for problem in catalog.problems[:_SHOWN])
-        more = f"\n  and {len(catalog.problems) - _SHOWN} more" if len(catalog.problems) > _SHOWN else ""
         raise DataError(
-            f"{len(catalog.problems)} parts of {catalog.name} cannot be used:{listed}{more}\n"
+            f"{len(catalog.problems)} parts of {catalog.name} cannot be used:\n{listed(catalog.problems)}\n"
             "Repair or remove them, or leave them out with --skip-bad (skip_bad=True), which lists them."
         )
 

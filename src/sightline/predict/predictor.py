@@ -14,7 +14,7 @@ from PIL import Image
 
 from sightline import metrics
 from sightline.bundle import Bundle, open_bundle
-from sightline.data.catalog import Problem
+from sightline.data.catalog import Problem, listed
 from sightline.data.decode import BadImage, Pixels, Source, source_name
 from sightline.errors import BundleError, ConfigError, DataError
 from sightline.models.base import Classifier
@@ -24,7 +24,6 @@ from sightline.runtime import choose_device
 
 AnySource = TypeVar("AnySource", bound=Source)
 
-_SHOWN = 20  # bad pictures that a message lists
 _PIL_LOCK = threading.Lock()
 
 
@@ -84,7 +83,7 @@ class Predictor:
         predictions, problems = self.predict_many(source, top_k=top_k, batch_size=batch_size)
         if problems:
             raise DataError(
-                f"{len(problems)} of {len(source)} pictures cannot be read:\n{_listed(problems)}\n"
+                f"{len(problems)} of {len(source)} pictures cannot be read:\n{listed(problems)}\n"
                 "Leave them out or repair them; predict_many() answers the others all the same."
             )
         return predictions
@@ -214,8 +213,3 @@ def load(path: str | Path, *, device: str | None = None) -> Predictor:
 def _name(source: Source, number: int, total: int) -> str:
     name = source_name(source)
     return name if isinstance(source, str | Path) or total == 1 else f"picture {number} of {total} ({name})"
-
-
-def _listed(problems: Sequence[Problem]) -> str:
-    more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return "\n".join([*(f"  {problem}" for problem in problems[:_SHOWN]), *more])

@@ -22,7 +22,7 @@ from sightline import metrics
 from sightline.atomic import sweep, write_text
 from sightline.bundle import CONFIG, save_bundle
 from sightline.config import from_mapping
-from sightline.data.catalog import Catalog, Problem
+from sightline.data.catalog import Catalog, Problem, listed
 from sightline.data.decode import BadImage
 from sightline.data.loader import EvalLoader, TrainLoader
 from sightline.data.lock import data_lock, verify_lock
@@ -248,10 +248,8 @@ def _stores(
     The test pictures are decoded, too, and let go again: a bad one must be known now and not after the training.
     """
     if catalog.problems and not skip_bad:
-        listed = "".join(f"\n  {problem}" for problem in catalog.problems[:20])
-        more = f"\n  and {len(catalog.problems) - 20} more" if len(catalog.problems) > 20 else ""
         raise DataError(
-            f"{len(catalog.problems)} files of {catalog.name} cannot be used:{listed}{more}\n"
+            f"{len(catalog.problems)} files of {catalog.name} cannot be used:\n{listed(catalog.problems)}\n"
             "Repair or remove them, or leave them out with --skip-bad (they are then listed in data.lock.json)."
         )
     skipped: list[Problem] = []

@@ -62,12 +62,12 @@ def fit(
     optimizer = build_optimizer(net, options)
     ema = None if options.model_ema_decay is None else Ema(net, decay=options.model_ema_decay)
     state = TrainState(net, optimizer, ema)
-    if not (resume and checkpoints.restore(state)):
-        checkpoints.save(state)  # from here on the run can be resumed, whatever happens
     steps_per_epoch = loader.steps_per_epoch
     watch = Stopwatch()
 
     with StopSignal() as stop:
+        if not (resume and checkpoints.restore(state)):
+            checkpoints.save(state)  # from here on the run can be resumed, whatever happens
         for epoch in range(state.epoch, options.epochs):
             net.train()
             watch.restart()
