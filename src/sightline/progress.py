@@ -62,3 +62,13 @@ def labelled(bar: Callable[[str], Count]) -> Callable[[str, int, int | None], No
         moves[label](done, total)
 
     return move
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is: a path may hold what rich takes for markup.
+
+    Args:
+        console: where to.
+        text: the line.
+    """
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

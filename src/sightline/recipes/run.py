@@ -2,16 +2,10 @@
 
 import dataclasses
 import datetime
-import hashlib
-import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import nn
@@ -19,26 +13,23 @@ from torch.nn import functional as F
 
 import sightline
 from sightline import metrics
-from sightline.atomic import sweep, write_text
+from sightline.atomic import sweep
 from sightline.bundle import CONFIG, save_bundle
 from sightline.config import from_mapping
-from sightline.data.catalog import Catalog, Problem, listed
-from sightline.data.decode import BadImage
+from sightline.data.catalog import Catalog
 from sightline.data.loader import EvalLoader, TrainLoader
-from sightline.data.lock import data_lock, verify_lock
 from sightline.data.preprocess import Preprocess
-from sightline.data.published import KNOWN
-from sightline.data.sources import Arrays, open_data
-from sightline.data.split import assign_splits
+from sightline.data.sources import Arrays
 from sightline.data.store import Store
-from sightline.errors import BundleError, ConfigError, DataError, MissingExtraError
+from sightline.errors import ConfigError, MissingExtraError
 from sightline.evaluation import evaluate, write_results
 from sightline.models import zoo
 from sightline.models.base import Classifier, InitialisesFromData
 from sightline.predict import Predictor, load
 from sightline.predict.answers import as_utf8
 from sightline.predict.precision import full_float32
-from sightline.progress import bars, labelled
+from sightline.progress import say
+from sightline.recipes.data import decode_all, first_pictures, lock_data, open_split, picture_source, reopenable
 from sightline.recipes.folder import (
     RunFile,
     new_folder,
@@ -108,11 +99,11 @@ def train(
         raise ConfigError("no data given. Give a folder of class folders or a known name such as cifar10.")
 
     runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
-    catalog, notes = _open(data, settings, console)
+    catalog, notes = open_split(data, settings, console)
     plan = make_plan(settings, catalog, runtime)
     folder, made = new_folder(output, f"{catalog.name}-{plan.model}", data=catalog)
     run = RunFile(
-        data=_source(data),
+        data=reopenable(data),
         settings=settings,
         plan=plan,
         command=_command(),
@@ -142,7 +133,7 @@ def _resume(
     run = read_run(folder)
     require_same_settings(settings, run.settings, folder)
     if (folder / CONFIG).exists() and (folder / "report.html").exists():
-        _say(console, f"{folder} is finished: nothing to resume.")
+        say(console, f"{folder} is finished: nothing to resume.")
         return load(folder)
     source = data if data is not None else run.data
     if source is None:
@@ -152,12 +143,12 @@ def _resume(
     machine = settings_of_machine(settings, run.settings)
     runtime = choose_runtime(device=machine.device, amp=machine.amp, threads=machine.threads)
     if runtime.to_dict() != run.runtime:
-        _say(
+        say(
             console,
             f"the run began on {run.runtime} and goes on with {runtime.to_dict()}: its end will not be the same "
             "bit for bit",
         )
-    catalog, notes = _open(source, run.settings, console)
+    catalog, notes = open_split(source, run.settings, console)
     _say_plan(console, catalog, notes, run.plan, runtime, folder)
     return _run(folder, run, catalog, runtime, console=console, resume=True)
 
@@ -178,10 +169,10 @@ def _run(
         image_size=plan.preprocess.input_size[1:],
     )
     if net.stem_reason:
-        _say(console, f"  {net.stem_reason}")
+        say(console, f"  {net.stem_reason}")
     _check_size(net, plan.preprocess)
-    train_store, val_store, skipped = _stores(catalog, plan, runtime, skip_bad=skip_bad, console=console)
-    lock = _lock(folder / "data.lock.json", catalog, skipped)
+    train_store, val_store, skipped = decode_all(catalog, plan, runtime, skip_bad=skip_bad, console=console)
+    lock = lock_data(folder / "data.lock.json", catalog, skipped)
     loader = TrainLoader(
         train_store,
         plan.preprocess,
@@ -191,7 +182,7 @@ def _run(
         device=runtime.device,
     )
     if isinstance(net, InitialisesFromData):
-        net.initialise_from(_first_pictures(loader, WHITENING_SAMPLE))
+        net.initialise_from(first_pictures(loader, WHITENING_SAMPLE))
 
     state = _fit(folder, run, net, loader, val_store, runtime, lock, console=console, resume=resume)
     write_history(folder / "history.csv", state.history)
@@ -199,116 +190,16 @@ def _run(
     predictor = load(bundle, device=str(runtime.device))
     result = evaluate(predictor, catalog, skip_bad=bool(run.settings.skip_bad))
     write_results(folder, result)
-    report = write_report(folder, picture=_picture_source(catalog))
-    _say(console, as_utf8(str(result)))
-    _say(console, f"bundle: {folder}\nreport: {report}")
+    report = write_report(folder, picture=picture_source(catalog))
+    say(console, as_utf8(str(result)))
+    say(console, f"bundle: {folder}\nreport: {report}")
     return predictor
-
-
-def _say(console: Console, text: str) -> None:
-    """Prints a line as it is: a path may hold what rich takes for markup."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _source(data: str | Path | Catalog | Arrays) -> str | None:
-    """What opens the same data again from anywhere: a known name, or a full path."""
-    if not isinstance(data, str | Path):
-        return None
-    return str(data) if str(data) in KNOWN else str(Path(data).expanduser().resolve())
 
 
 def _command() -> str:
     program = Path(sys.argv[0])
     is_ours = program.stem == "sightline" or program.parent.name == "sightline"  # the script, or python -m
     return shlex.join(["sightline", *sys.argv[1:]]) if is_ours else "sightline.train(...)"
-
-
-def _open(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
-    """The catalog with its splits assigned, and sentences about how."""
-    with bars(console) as bar:
-        opened = open_data(data, channels=settings.in_chans, progress=labelled(bar))
-    catalog, notes = assign_splits(
-        opened,
-        val_fraction=settings.val_fraction,
-        test_fraction=settings.test_fraction,
-        seed=settings.seed or 0,
-    )
-    if not len(catalog.select("train")):
-        raise DataError(
-            f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
-        )
-    return catalog, [*catalog.notes, *notes]
-
-
-def _stores(
-    catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console
-) -> tuple[Store, Store | None, list[Problem]]:
-    """The decoded pictures of the training and validation splits, and what was left out.
-
-    The test pictures are decoded, too, and let go again: a bad one must be known now and not after the training.
-    """
-    if catalog.problems and not skip_bad:
-        raise DataError(
-            f"{len(catalog.problems)} files of {catalog.name} cannot be used:\n{listed(catalog.problems)}\n"
-            "Repair or remove them, or leave them out with --skip-bad (they are then listed in data.lock.json)."
-        )
-    skipped: list[Problem] = []
-    stores: dict[str, Store] = {}
-    with bars(console) as bar:
-        for split in ("train", "val", "test"):
-            indices = catalog.select(split)
-            if len(indices):
-                stores[split], problems = Store.build(
-                    catalog,
-                    indices,
-                    preprocess=plan.preprocess,
-                    keep_margin=plan.keep_margin if split == "train" else None,
-                    threads=runtime.threads,
-                    skip_bad=skip_bad,
-                    progress=bar(f"decoding {split}"),
-                )
-                skipped += problems
-    for problem in skipped:
-        _say(console, as_utf8(f"  left out: {problem}"))
-    return stores["train"], stores.get("val"), skipped
-
-
-def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
-    """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest."""
-    if path.exists():
-        lock = _read_lock(path)
-        differences = verify_lock(lock, catalog)
-        refused = {problem.path for problem in (*catalog.problems, *skipped)}
-        differences += [
-            f"{each} can be read again, or not any more" for each in refused ^ {row["path"] for row in lock["skipped"]}
-        ]
-        if differences:
-            raise DataError(
-                f"the data has changed since this run began: {'; '.join(differences[:3])}. "
-                "Put it back as it was, or start a new run with another --output."
-            )
-    else:
-        lock = data_lock(catalog, skipped)
-        write_text(path, json.dumps(lock, indent=1) + "\n")
-    return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
-
-
-def _read_lock(path: Path) -> dict[str, Any]:
-    try:
-        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}. Start the run again with another --output.") from error
-    return lock
-
-
-def _first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:
-    """The first normalised training pictures of epoch 0, on the CPU, where the network is built."""
-    batches = []
-    for batch in loader.epoch(0):
-        batches.append(batch.images.cpu())
-        if sum(map(len, batches)) >= count:
-            break
-    return torch.cat(batches)[:count]
 
 
 def _check_size(net: Classifier, preprocess: Preprocess) -> None:
@@ -345,7 +236,7 @@ def _fit(
         folder / "checkpoints",
         identity=identity,
         every_s=options.checkpoint_every_s,
-        say=lambda text: _say(console, text),
+        say=lambda text: say(console, text),
     )
     total_steps = options.epochs * loader.steps_per_epoch
     with Terminal(total_steps=total_steps, epochs=options.epochs, console=console) as terminal:
@@ -353,7 +244,7 @@ def _fit(
         try:
             listeners.append(TensorBoard(folder))
         except MissingExtraError as missing:
-            _say(console, f"no TensorBoard events: {missing}")
+            say(console, f"no TensorBoard events: {missing}")
         return fit(
             net,
             loader,
@@ -452,17 +343,4 @@ def _say_plan(console: Console, catalog: Catalog, notes: list[str], plan: Plan, 
     lines += [f"{choice.name:<{width}}  {choice.value}  ({choice.reason})" for choice in plan.choices]
     lines.append(f"writing to {folder}")
     for line in lines:
-        _say(console, as_utf8(f"  {line}"))
-
-
-def _picture_source(catalog: Catalog) -> Callable[[str], npt.NDArray[np.uint8] | None]:
-    """From a picture's name to its pixels, for the report."""
-    number = {catalog.images.name(index): index for index in range(len(catalog))}
-
-    def picture(name: str) -> npt.NDArray[np.uint8] | None:
-        try:
-            return catalog.images.read(number[name])
-        except (KeyError, BadImage):
-            return None
-
-    return picture
+        say(console, as_utf8(f"  {line}"))

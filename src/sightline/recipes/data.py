@@ -1,0 +1,136 @@
+"""The data of a run: opened, split, decoded and locked."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from sightline.atomic import write_text
+from sightline.data.catalog import Catalog, Problem, listed
+from sightline.data.decode import BadImage
+from sightline.data.loader import TrainLoader
+from sightline.data.lock import data_lock, verify_lock
+from sightline.data.published import KNOWN
+from sightline.data.sources import Arrays, open_data
+from sightline.data.split import assign_splits
+from sightline.data.store import Store
+from sightline.errors import BundleError, DataError
+from sightline.predict.answers import as_utf8
+from sightline.progress import bars, labelled, say
+from sightline.recipes.plan import Plan
+from sightline.recipes.settings import Settings
+from sightline.runtime import Runtime
+
+
+def reopenable(data: str | Path | Catalog | Arrays) -> str | None:
+    """What opens the same data again from anywhere: a known name, or a full path."""
+    if not isinstance(data, str | Path):
+        return None
+    return str(data) if str(data) in KNOWN else str(Path(data).expanduser().resolve())
+
+
+def open_split(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
+    """The catalog with its splits assigned, and sentences about how."""
+    with bars(console) as bar:
+        opened = open_data(data, channels=settings.in_chans, progress=labelled(bar))
+    catalog, notes = assign_splits(
+        opened,
+        val_fraction=settings.val_fraction,
+        test_fraction=settings.test_fraction,
+        seed=settings.seed or 0,
+    )
+    if not len(catalog.select("train")):
+        raise DataError(
+            f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
+        )
+    return catalog, [*catalog.notes, *notes]
+
+
+def decode_all(
+    catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console
+) -> tuple[Store, Store | None, list[Problem]]:
+    """The decoded pictures of the training and validation splits, and what was left out.
+
+    The test pictures are decoded, too, and let go again: a bad one must be known now and not after the training.
+    """
+    if catalog.problems and not skip_bad:
+        raise DataError(
+            f"{len(catalog.problems)} files of {catalog.name} cannot be used:\n{listed(catalog.problems)}\n"
+            "Repair or remove them, or leave them out with --skip-bad (they are then listed in data.lock.json)."
+        )
+    skipped: list[Problem] = []
+    stores: dict[str, Store] = {}
+    with bars(console) as bar:
+        for split in ("train", "val", "test"):
+            indices = catalog.select(split)
+            if len(indices):
+                stores[split], problems = Store.build(
+                    catalog,
+                    indices,
+                    preprocess=plan.preprocess,
+                    keep_margin=plan.keep_margin if split == "train" else None,
+                    threads=runtime.threads,
+                    skip_bad=skip_bad,
+                    progress=bar(f"decoding {split}"),
+                )
+                skipped += problems
+    for problem in skipped:
+        say(console, as_utf8(f"  left out: {problem}"))
+    return stores["train"], stores.get("val"), skipped
+
+
+def lock_data(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
+    """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest."""
+    if path.exists():
+        lock = _read_lock(path)
+        differences = verify_lock(lock, catalog)
+        refused = {problem.path for problem in (*catalog.problems, *skipped)}
+        differences += [
+            f"{each} can be read again, or not any more" for each in refused ^ {row["path"] for row in lock["skipped"]}
+        ]
+        if differences:
+            raise DataError(
+                f"the data has changed since this run began: {'; '.join(differences[:3])}. "
+                "Put it back as it was, or start a new run with another --output."
+            )
+    else:
+        lock = data_lock(catalog, skipped)
+        write_text(path, json.dumps(lock, indent=1) + "\n")
+    return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
+
+
+def _read_lock(path: Path) -> dict[str, Any]:
+    try:
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Start the run again with another --output.") from error
+    return lock
+
+
+def first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:
+    """The first normalised training pictures of epoch 0, on the CPU, where the network is built."""
+    batches = []
+    for batch in loader.epoch(0):
+        batches.append(batch.images.cpu())
+        if sum(map(len, batches)) >= count:
+            break
+    return torch.cat(batches)[:count]
+
+
+def picture_source(catalog: Catalog) -> Callable[[str], npt.NDArray[np.uint8] | None]:
+    """From a picture's name to its pixels, for the report."""
+    number = {catalog.images.name(index): index for index in range(len(catalog))}
+
+    def picture(name: str) -> npt.NDArray[np.uint8] | None:
+        try:
+            return catalog.images.read(number[name])
+        except (KeyError, BadImage):
+            return None
+
+    return picture
