@@ -138,8 +138,7 @@ def _resume(
     source = data if data is not None else run.data
     if source is None:
         raise ConfigError(f"{folder} was trained on arrays, which it does not keep: give them again as data.")
-    for left in (folder, folder / "checkpoints"):
-        sweep(left)
+    sweep(folder)  # that of the checkpoints is swept by Checkpoints
     machine = settings_of_machine(settings, run.settings)
     runtime = choose_runtime(device=machine.device, amp=machine.amp, threads=machine.threads)
     if runtime.to_dict() != run.runtime:
