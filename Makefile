@@ -2,7 +2,7 @@
 # make test    install with the test extras, lint, types, layers, tests
 # make check   what make test runs, without installing
 # make bench   timings as ratios, side by side in one run
-# make proofs  the long proofs: kills and resumes, full training runs
+# make proofs  the long proofs: every network through every check, kills and resumes, full training runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -28,6 +28,7 @@ bench: $(VENV)/test $(VENV)-peers/made
 	$(BIN)/python benchmarks/training.py --keras $(VENV)-peers/bin/python
 
 proofs: $(VENV)/test
+	$(BIN)/pytest -m proof
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/claim.py
 

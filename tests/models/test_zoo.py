@@ -86,17 +86,17 @@ def test_lenet5_refuses_a_size_at_which_nothing_would_be_left() -> None:
         (
             {"image_size": (96, 200)},
             "imagenet",
-            "stem imagenet: pictures of 96x200 px are large enough for the paper's 7x7 stem",
+            "stem imagenet: pictures of 96x200 px are large enough for the paper's, made for 224x224 px",
         ),
         (
             {"image_size": (200, 95)},
             "small",
-            "stem small: pictures of 200x95 px are under 96 px; the 7x7 stem would leave the last stage 7x3 px",
+            "stem small: pictures of 200x95 px are under 96 px, too small for the paper's stem, made for 224x224 px",
         ),
         (
             {"image_size": (32, 32)},
             "small",
-            "stem small: pictures of 32x32 px are under 96 px; the 7x7 stem would leave the last stage 1x1 px",
+            "stem small: pictures of 32x32 px are under 96 px, too small for the paper's stem, made for 224x224 px",
         ),
     ],
 )
@@ -117,6 +117,6 @@ def test_arguments_that_were_asked_for_are_kept() -> None:
     assert net.model_args == {"num_classes": 3, "in_channels": 1, "dropout": 0.25}
     assert net.get_submodule("dropout").p == 0.25
     assert zoo.build("simple_cnn", num_classes=3).get_submodule("dropout").p == 0.5  # its own
-    lenet = zoo.build("lenet5", num_classes=3, image_size=(40, 64))
+    lenet = zoo.build("lenet5", num_classes=3, in_channels=3, image_size=(40, 64))
     assert lenet.model_args == {"num_classes": 3, "in_channels": 3, "image_size": [40, 64]}
     assert lenet.fixed_size == (40, 64)

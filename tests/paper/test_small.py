@@ -17,7 +17,9 @@ def test_lenet5_is_the_network_that_the_field_teaches() -> None:
     # C1 and C3 at every place of their maps of 28x28 and 10x10; the connections of Sec. II.B, without biases.
     assert multiplications(net, (1, 32, 32)) == 28 * 28 * 6 * 25 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 840
     assert multiplications(net, (1, 32, 32)) == 416_520
-    assert parameters(zoo.build("lenet5", num_classes=10)) == 62_006  # three channels: twelve more 5x5 kernels
+    assert (
+        parameters(zoo.build("lenet5", num_classes=10, in_channels=3)) == 62_006
+    )  # three channels: twelve more 5x5 kernels
 
 
 def test_lenet5_pads_the_digits_of_mnist_to_the_papers_size() -> None:

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from sightline.errors import ShapeError
 
 Stage = Callable[[Tensor], Tensor]
+StemName = Literal["imagenet", "small"]
+OutputStride = Literal[8, 16, 32]
 
 
 class Classifier(nn.Module, ABC):
@@ -25,6 +27,8 @@ class Classifier(nn.Module, ABC):
         fixed_size: the only (height, width) that works, px; None where any from `min_size` on does.
         name: the zoo's name of the variant, for messages; set by `zoo.build`.
         stem_reason: why the stem is as it is, in a sentence; empty where there was nothing to choose.
+        optional_parts: names of the parts that this network may be built without, such as auxiliary heads: published
+            weights may hold them all the same.
         model_args: plain JSON arguments with which `zoo.build` makes the same network again; set by `zoo.build`.
 
     Shape:
@@ -38,6 +42,7 @@ class Classifier(nn.Module, ABC):
     fixed_size: tuple[int, int] | None = None
     name: str = ""
     stem_reason: str = ""
+    optional_parts: tuple[str, ...] = ()
     model_args: Mapping[str, Any]
 
     @abstractmethod
@@ -46,8 +51,8 @@ class Classifier(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def classifier_head(self) -> nn.Linear:
-        """The last linear layer: the one to replace for other classes."""
+    def classifier_head(self) -> nn.Module:
+        """The layer whose outputs are the classes: the one to replace for other classes. Most often an nn.Linear."""
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_shape(x)
@@ -86,6 +91,19 @@ class Classifier(nn.Module, ABC):
                 f"{name} needs images of at least {_px(self.min_size)}, got {_px(size)}. "
                 "Enlarge --img-size, or choose a network for smaller images (resnet20 takes 4x4 px)."
             )
+
+
+@runtime_checkable
+class HasAuxiliaryHeads(Protocol):
+    """A network with further classifiers on its middle layers, which help to train it and are not used afterwards."""
+
+    auxiliary_weight: float
+
+    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits (N, K), and those of each auxiliary head; an empty list where it was built without.
+
+        The loss of a training step is that of the logits plus `auxiliary_weight` times that of each auxiliary head.
+        """
 
 
 @runtime_checkable

@@ -1,17 +1,14 @@
 """ResNet: for ImageNet (18 to 152 layers) and, in a thinner form, for CIFAR (20 to 110 layers)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
-from sightline.models.base import Classifier, Stage
+from sightline.models.base import Classifier, Stage, StemName
 from sightline.nn.conv import relu
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.residual import BasicBlock, Block, Bottleneck, PaddedShortcut, residual_stage
-
-StemName = Literal["imagenet", "small"]
 
 
 class ResNet(Classifier):

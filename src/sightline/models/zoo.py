@@ -3,19 +3,31 @@
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from sightline.errors import ConfigError, nearest
 from sightline.models import airbench, resnet
 from sightline.models.airbench import Airbench
-from sightline.models.base import Classifier
+from sightline.models.base import Classifier, OutputStride, StemName
 from sightline.models.lenet import LeNet5
-from sightline.models.resnet import CifarResNet, ResNet, StemName
+from sightline.models.resnet import CifarResNet, ResNet
 from sightline.models.simple import SimpleCNN
 
-SMALL_STEM_BELOW_PX = 96  # under this the paper's stem and stages leave the last stage 3x3 px or less
+SMALL_STEM_BELOW_PX = 96  # under this the papers' stems and stages leave the last stage 3x3 px or less
 
-Option = Literal["stem", "dropout", "image_size"]
+Option = Literal["stem", "dropout", "drop_path", "image_size", "output_stride", "memory_efficient", "aux_heads"]
+
+
+class Options(TypedDict, total=False):
+    """What may be asked of a network besides classes and channels; None, or nothing, leaves the choice to the zoo."""
+
+    stem: StemName | None
+    dropout: float | None
+    drop_path: float | None
+    image_size: tuple[int, int] | None
+    output_stride: OutputStride | None
+    memory_efficient: bool | None
+    aux_heads: bool | None
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Entry:
         year: of the paper.
         input_size: (channels, height, width) of the paper.
         options: what may be asked of it besides classes and channels.
+        num_classes: of the paper's task: 1000 of ImageNet, 10 of CIFAR-10 and MNIST.
     """
 
     builder: Callable[..., Classifier]
@@ -37,6 +50,7 @@ class Entry:
     year: int
     input_size: tuple[int, int, int]
     options: tuple[Option, ...] = ()
+    num_classes: int = 1000
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -50,60 +64,57 @@ def names(pattern: str = "*") -> list[str]:
 
 
 def build(
-    name: str,
-    *,
-    num_classes: int,
-    in_channels: int = 3,
-    stem: StemName | None = None,
-    dropout: float | None = None,
-    image_size: tuple[int, int] | None = None,
+    name: str, *, num_classes: int | None = None, in_channels: int | None = None, **options: Unpack[Options]
 ) -> Classifier:
     """Builds a network with fresh weights.
 
     Args:
         name: a name of `names()`.
-        num_classes: outputs, at least 1.
-        in_channels: channels of the pictures, at least 1.
-        stem: of a ResNet; None takes "small" when `image_size` says that pictures are under 96 px.
-        dropout: before the last layer, in [0, 1); None keeps the network's own.
+        num_classes: outputs, at least 1; None takes those of the paper's task.
+        in_channels: channels of the pictures, at least 1; None takes those of the paper.
+        stem: "imagenet", the paper's, or "small" for small pictures; None takes "small" when `image_size` says that
+            pictures are under 96 px.
+        dropout: before the last layers, in [0, 1).
+        drop_path: probability with which the last residual unit is left out of a training step, in [0, 1)
+            (stochastic depth, arXiv:1603.09382); earlier units in proportion to their depth.
         image_size: (height, width) px of the pictures to come; needed by networks with dense layers on the map.
+        output_stride: 8, 16 or 32: how much smaller than the picture the last map is. Below 32, late stages keep the
+            size and dilate their kernels (arXiv:1706.05587, Sec. 3.1), so that weights fit as they are.
+        memory_efficient: compute concatenations again in the backward pass instead of keeping them.
+        aux_heads: build the auxiliary classifiers, for `forward_with_auxiliary`.
 
     Returns:
         The network, in training mode; its `model_args` make the same one again.
 
     Raises:
-        ConfigError: the name is unknown, a number is out of range, or the network has no such option.
+        ConfigError: the name or an option is unknown, a number is out of range, or the network has no such option.
 
     Example:
         >>> net = build("resnet18", num_classes=5, image_size=(64, 64))
         >>> net.stem_reason
-        'stem small: pictures of 64x64 px are under 96 px; the 7x7 stem would leave the last stage 2x2 px'
+        "stem small: pictures of 64x64 px are under 96 px, too small for the paper's stem, made for 224x224 px"
         >>> dict(net.model_args)
         {'num_classes': 5, 'in_channels': 3, 'stem': 'small'}
     """
     if name not in ZOO:
         raise ConfigError(f"there is no network {name!r}.{nearest(name, ZOO)} `sightline models` lists all.")
-    for label, count in (("num_classes", num_classes), ("in_channels", in_channels)):
+    entry = ZOO[name]
+    counts = {
+        "num_classes": entry.num_classes if num_classes is None else num_classes,
+        "in_channels": entry.input_size[0] if in_channels is None else in_channels,
+    }
+    for label, count in counts.items():
         if count < 1:
             raise ConfigError(f"{label} is {count}; it must be 1 or more.")
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ConfigError(f"dropout is {dropout}; it must be at least 0 and below 1.")
-    if stem is not None and stem not in get_args(StemName):
-        raise ConfigError(f"stem is {stem!r}; it must be one of {', '.join(get_args(StemName))}.")
-    entry = ZOO[name]
-    for option, value in (("stem", stem), ("dropout", dropout)):
-        if value is not None and option not in entry.options:
-            having = [other for other, row in ZOO.items() if option in row.options]
-            raise ConfigError(
-                f"{name} has no {option} to choose, got {value!r}. Leave it out, or take {', '.join(having[:4])}."
-            )
+    asked: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+    image_size = asked.pop("image_size", None)
+    for option, value in asked.items():
+        _check_option(name, option, value)
 
-    args: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
+    args: dict[str, Any] = {**counts, **asked}
     reason = ""
     if "stem" in entry.options:
-        args["stem"], reason = (stem, f"stem {stem}: as asked") if stem else _choose_stem(image_size)
-    if dropout is not None:
-        args["dropout"] = dropout
+        args["stem"], reason = _choose_stem(asked, entry, image_size)
     if "image_size" in entry.options and image_size is not None:
         args["image_size"] = list(image_size)  # a list, as JSON gives it back
     net = entry.builder(**args, **entry.row)
@@ -111,34 +122,68 @@ def build(
     return net
 
 
-def _choose_stem(image_size: tuple[int, int] | None) -> tuple[StemName, str]:
+def _check_option(name: str, option: str, value: object) -> None:
+    """Refuses what would be ignored or cannot be."""
+    if option not in get_args(Option):
+        raise ConfigError(f"networks have no option {option!r}.{nearest(option, get_args(Option))}")
+    if option not in ZOO[name].options:
+        having = [other for other, row in ZOO.items() if option in row.options]
+        raise ConfigError(
+            f"{name} has no {option} to choose, got {value!r}. Leave it out, or take {', '.join(having[:4])}."
+        )
+    if option in _CHOICES and value not in _CHOICES[option]:
+        raise ConfigError(f"{option} is {value!r}; it must be one of {', '.join(map(str, _CHOICES[option]))}.")
+    if option in ("dropout", "drop_path") and not (isinstance(value, int | float) and 0 <= value < 1):
+        raise ConfigError(f"{option} is {value}; it must be at least 0 and below 1.")
+
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "stem": get_args(StemName),
+    "output_stride": get_args(OutputStride),
+    "memory_efficient": (False, True),
+    "aux_heads": (False, True),
+}
+
+
+def _choose_stem(asked: Mapping[str, Any], entry: Entry, image_size: tuple[int, int] | None) -> tuple[StemName, str]:
+    stem: StemName | None = asked.get("stem")
+    if "output_stride" in asked:
+        if stem == "small":
+            raise ConfigError("the small stem already keeps 1/8 of the size: leave output_stride out, or the stem.")
+        return "imagenet", "stem imagenet: output_stride counts from it"
+    if stem is not None:
+        return stem, f"stem {stem}: as asked"
     if image_size is None:
         return "imagenet", ""
     size = f"{image_size[0]}x{image_size[1]} px"
+    made_for = f"{entry.input_size[1]}x{entry.input_size[2]} px"
     if min(image_size) >= SMALL_STEM_BELOW_PX:
-        return "imagenet", f"stem imagenet: pictures of {size} are large enough for the paper's 7x7 stem"
-    last = [-(-side // 32) for side in image_size]
+        return "imagenet", f"stem imagenet: pictures of {size} are large enough for the paper's, made for {made_for}"
     return (
         "small",
-        f"stem small: pictures of {size} are under {SMALL_STEM_BELOW_PX} px; "
-        f"the 7x7 stem would leave the last stage {last[0]}x{last[1]} px",
+        f"stem small: pictures of {size} are under {SMALL_STEM_BELOW_PX} px, too small for the paper's stem, made for "
+        f"{made_for}",
     )
 
 
+_IMAGENET = (3, 224, 224)
+_CIFAR = (3, 32, 32)
 _HE = "He et al. 2015, arXiv:1512.03385"
 ZOO: dict[str, Entry] = {
-    "simple_cnn": Entry(SimpleCNN, {}, "tutorials", 2015, (3, 32, 32), ("dropout",)),
-    "lenet5": Entry(LeNet5, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",)),
+    "simple_cnn": Entry(SimpleCNN, {}, "tutorials", 2015, _CIFAR, ("dropout",), num_classes=10),
+    "lenet5": Entry(LeNet5, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",), num_classes=10),
     **{
-        name: Entry(ResNet, {"block": block, "num_blocks": blocks}, _HE, 2015, (3, 224, 224), ("stem", "dropout"))
+        name: Entry(ResNet, {"block": block, "num_blocks": blocks}, _HE, 2015, _IMAGENET, ("stem", "dropout"))
         for name, (block, blocks) in resnet.VARIANTS.items()
     },
     **{
-        name: Entry(CifarResNet, {"num_blocks": count}, _HE, 2015, (3, 32, 32), ("dropout",))
+        name: Entry(CifarResNet, {"num_blocks": count}, _HE, 2015, _CIFAR, ("dropout",), num_classes=10)
         for name, count in resnet.CIFAR_VARIANTS.items()
     },
     **{
-        name: Entry(Airbench, {"widths": widths, "act": act}, "Jordan 2024, arXiv:2404.00498", 2024, (3, 32, 32))
+        name: Entry(
+            Airbench, {"widths": widths, "act": act}, "Jordan 2024, arXiv:2404.00498", 2024, _CIFAR, num_classes=10
+        )
         for name, (widths, act) in airbench.VARIANTS.items()
     },
 }

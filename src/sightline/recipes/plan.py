@@ -11,7 +11,7 @@ from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
 from sightline.errors import ConfigError
-from sightline.models.resnet import StemName
+from sightline.models.base import StemName
 from sightline.models.zoo import SMALL_STEM_BELOW_PX
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
