@@ -1,11 +1,13 @@
 """The loop: it learns, resumes bit for bit, stops when asked, and never steps on a loss that is not finite."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -223,3 +225,35 @@ def test_a_disk_that_corrupts_what_it_writes_keeps_the_older_checkpoint(
     with pytest.raises(BundleError, match="its content does not match its SHA-256"):
         run(tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+class WithHeads(nn.Module):
+    """A network with an auxiliary head that nothing but its own loss can move."""
+
+    auxiliary_weight = 0.3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.aux = nn.Linear(432, 2), nn.Linear(432, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.main(x.flatten(1))
+        return logits
+
+    def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self(x), [self.aux(x.flatten(1))]
+
+
+def test_auxiliary_heads_are_trained_with_their_weight(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = WithHeads()
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    recorder = Recorder()
+    plain: dict[str, Any] = {"opt": "momentum", "momentum": 0.0, "sched": "constant", "warmup_epochs": 0.0}
+    plain |= {"weight_decay": 0.0, "model_ema_decay": None, "smoothing": 0.0}
+    run(tmp_path, net=net, recorder=recorder, epochs=1, lr=1e-9, **plain)
+    assert recorder.losses[0] == pytest.approx(1.3 * math.log(2))  # two classes, zero weights: log 2 each
+    # So small a rate leaves every step the same network: the weights are the summed gradients, 0.3 to 1.
+    assert net.main.weight.abs().max() > 0
+    torch.testing.assert_close(net.aux.weight, 0.3 * net.main.weight, rtol=1e-4, atol=1e-15)

@@ -28,9 +28,18 @@ def command(
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
     model: Annotated[str | None, typer.Option(help="A name of `sightline models`.", rich_help_panel=_MODEL)] = None,
     stem: Annotated[
-        Literal["imagenet", "small"] | None, typer.Option(help="First layers of a ResNet.", rich_help_panel=_MODEL)
+        Literal["imagenet", "small"] | None,
+        typer.Option(help="First layers: the paper's, or for small pictures.", rich_help_panel=_MODEL),
     ] = None,
     drop: Annotated[float | None, typer.Option(help="Dropout before the last layer.", rich_help_panel=_MODEL)] = None,
+    drop_path: Annotated[float | None, typer.Option(help="Stochastic depth.", rich_help_panel=_MODEL)] = None,
+    aux_heads: Annotated[
+        bool | None, typer.Option("--aux-heads", help="GoogLeNet: auxiliary classifiers.", rich_help_panel=_MODEL)
+    ] = None,
+    memory_efficient: Annotated[
+        bool | None,
+        typer.Option("--memory-efficient", help="DenseNet: less memory, more time.", rich_help_panel=_MODEL),
+    ] = None,
     img_size: Annotated[int | None, typer.Option(help="Input height and width, px.", rich_help_panel=_MODEL)] = None,
     in_chans: Annotated[int | None, typer.Option(help="1 grey, 3 colour.", rich_help_panel=_MODEL)] = None,
     interpolation: Annotated[

@@ -3,7 +3,9 @@
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, Unpack, get_args
+
+from typing_extensions import TypedDict  # pydantic reads the plan, and wants this one before Python 3.12
 
 from sightline.errors import ConfigError, nearest
 from sightline.models import airbench, resnet

@@ -11,8 +11,7 @@ from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
 from sightline.errors import ConfigError
-from sightline.models.base import StemName
-from sightline.models.zoo import SMALL_STEM_BELOW_PX
+from sightline.models.zoo import SMALL_STEM_BELOW_PX, Options
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
 from sightline.training.options import OptimizerName, ScheduleName, TrainOptions
@@ -21,7 +20,8 @@ AIRBENCH_PX = 16  # three poolings leave its last group 2x2 px; under that resne
 STATISTICS_SAMPLE = 2000  # pictures behind mean and std: the standard error of the mean is then under 0.01
 
 USED_ELSEWHERE = {  # settings that are no choice of the plan
-    "stem", "drop", "clip_grad", "val_fraction", "test_fraction", "skip_bad", "device", "amp", "threads",
+    "stem", "drop", "drop_path", "aux_heads", "memory_efficient", "clip_grad",
+    "val_fraction", "test_fraction", "skip_bad", "device", "amp", "threads",
 }  # fmt: skip
 
 Value = TypeVar("Value")
@@ -42,8 +42,7 @@ class Plan:
 
     Args:
         model: name in the zoo.
-        stem: of networks that have two; None lets the zoo choose by the picture size.
-        drop: dropout before the last layer; None keeps the network's own.
+        model_options: what was asked of the network, as `zoo.build` takes it; it chooses the rest itself.
         preprocess: from a picture to the network's input.
         augment: what happens to the training pictures.
         options: the numbers of the training.
@@ -52,8 +51,7 @@ class Plan:
     """
 
     model: str
-    stem: StemName | None
-    drop: float | None
+    model_options: Options
     preprocess: Preprocess
     augment: Augment
     options: TrainOptions
@@ -92,8 +90,13 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
     choose.require_all_used()
     return Plan(
         model=model,
-        stem=settings.stem,
-        drop=settings.drop,
+        model_options={
+            "stem": settings.stem,
+            "dropout": settings.drop,
+            "drop_path": settings.drop_path,
+            "aux_heads": settings.aux_heads,
+            "memory_efficient": settings.memory_efficient,
+        },
         preprocess=preprocess,
         augment=augment,
         options=options,

@@ -159,14 +159,8 @@ def _run(
     plan = run.plan
     skip_bad = bool(run.settings.skip_bad)
     torch.manual_seed(plan.options.seed)
-    net = zoo.build(
-        plan.model,
-        num_classes=len(catalog.classes),
-        in_channels=plan.preprocess.channels,
-        stem=plan.stem,
-        dropout=plan.drop,
-        image_size=plan.preprocess.input_size[1:],
-    )
+    options: zoo.Options = {**plan.model_options, "image_size": plan.preprocess.input_size[1:]}
+    net = zoo.build(plan.model, num_classes=len(catalog.classes), in_channels=plan.preprocess.channels, **options)
     if net.stem_reason:
         say(console, f"  {net.stem_reason}")
     _check_size(net, plan.preprocess)

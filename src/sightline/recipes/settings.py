@@ -12,8 +12,11 @@ class Settings:
 
     Args:
         model: a name of `sightline models`.
-        stem: "imagenet" (7x7 stride 2 and a pool) or "small" (3x3), for the networks that have both.
-        drop: dropout before the last layer, in [0, 1).
+        stem: "imagenet", the paper's, or "small", for pictures under 96 px, of the networks that have both.
+        drop: dropout before the last layers, in [0, 1).
+        drop_path: probability of leaving the last residual unit out of a step (stochastic depth), in [0, 1).
+        aux_heads: train GoogLeNet with its auxiliary classifiers.
+        memory_efficient: of DenseNet: compute concatenations again in the backward pass instead of keeping them.
         img_size: height and width of the network's input in px.
         in_chans: 1 (grey) or 3 (RGB).
         interpolation: of the resize, "bilinear" or "bicubic".
@@ -48,6 +51,9 @@ class Settings:
     model: str | None = None
     stem: Literal["imagenet", "small"] | None = None
     drop: float | None = None
+    drop_path: float | None = None
+    aux_heads: bool | None = None
+    memory_efficient: bool | None = None
     img_size: int | None = None
     in_chans: Literal[1, 3] | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.data.loader import Batch, TrainLoader
 from sightline.errors import Interrupted, TrainingError
+from sightline.models.base import HasAuxiliaryHeads
 from sightline.runtime import Runtime
 from sightline.training.ema import Ema
 from sightline.training.events import EpochDone, Listener, StepDone
@@ -62,6 +63,7 @@ def fit(
     optimizer = build_optimizer(net, options)
     ema = None if options.model_ema_decay is None else Ema(net, decay=options.model_ema_decay)
     state = TrainState(net, optimizer, ema)
+    forward, auxiliary_weight = _forward_of(net)
     steps_per_epoch = loader.steps_per_epoch
     watch = Stopwatch()
 
@@ -80,9 +82,13 @@ def fit(
                 torch.manual_seed(options.seed * 1_000_003 + state.step)  # dropout's numbers: a function of the step
 
                 with runtime.autocast():
-                    logits = net(batch.images)
+                    logits, auxiliary = forward(batch.images)
                 logits = logits.float()  # the softmax wants more digits than bfloat16 has
                 loss = F.cross_entropy(logits, batch.labels, label_smoothing=options.smoothing)
+                for others in auxiliary:  # GoogLeNet's: not in the accuracy, and not in the network that is shipped
+                    loss = loss + auxiliary_weight * F.cross_entropy(
+                        others.float(), batch.labels, label_smoothing=options.smoothing
+                    )
                 loss_value = loss.item()
                 _require_finite(loss_value, batch, state)
                 watch.lap("forward")
@@ -116,6 +122,13 @@ def fit(
             _stop_if_asked(stop, state, checkpoints)
     checkpoints.save(state)
     return state
+
+
+def _forward_of(net: nn.Module) -> tuple[Callable[[Tensor], tuple[Tensor, list[Tensor]]], float]:
+    """From images to the logits and those of auxiliary heads, which most networks have none of; and their weight."""
+    if isinstance(net, HasAuxiliaryHeads):
+        return net.forward_with_auxiliary, net.auxiliary_weight
+    return lambda images: (net(images), []), 0.0
 
 
 def _stop_if_asked(stop: StopSignal, state: TrainState, checkpoints: Checkpoints) -> None:

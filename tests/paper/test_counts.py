@@ -1,0 +1,40 @@
+"""Every published count of parameters and multiply-accumulates of the zoo's networks, met exactly.
+
+counts.json holds one row a source: libraries' own metadata, independent implementations, formulae of the papers. Where a
+source rounds to millions, ours round to the same. Sources that count otherwise are not in it: Keras' ResNets have biases in
+their convolutions, Caffe's ResNet-50 has one; ResNets with the stride in the first 1x1 have fewer multiplications; Caffe's
+DenseNet counts the norms' scales twice.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sightline.models import zoo
+
+from .costs import multiplications, parameters
+
+ROWS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "counts.json").read_text())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['name']}-{row['source'].split(',')[0]}")
+def test_counts(row: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        net = zoo.build(
+            row["name"], num_classes=row["classes"], in_channels=row["size"][0], **row.get("options", {})
+        ).eval()
+    if "parameters" in row:
+        assert parameters(net) == row["parameters"]
+    if "macs" in row:
+        macs = multiplications(net, tuple(row["size"]))
+        assert row["macs"] == (round(macs / 1e6) if row["source"].endswith("millions") else macs)
+
+
+def test_every_network_with_a_paper_has_a_row_or_its_own_test() -> None:
+    """The others are held to their paper's tables in the file of their family."""
+    counted = {row["name"] for row in ROWS}
+    assert len(counted) > 60
+    assert counted <= set(zoo.names())
