@@ -2,12 +2,13 @@
 # make test    install with the test extras, lint, types, layers, tests
 # make check   what make test runs, without installing
 # make bench   timings as ratios, side by side in one run
+# make bench-models  every family of networks against torchvision's and timm's
 # make proofs  the long proofs: every network through every check, kills and resumes, full training runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench proofs clean
+.PHONY: demo test check bench bench-models proofs clean
 
 demo: $(VENV)/demo
 	$(BIN)/sightline data get cifar10
@@ -26,6 +27,9 @@ check:
 
 bench: $(VENV)/test $(VENV)-peers/made
 	$(BIN)/python benchmarks/training.py --keras $(VENV)-peers/bin/python
+
+bench-models: $(VENV)-reference/made
+	$(VENV)-reference/bin/python benchmarks/models.py
 
 proofs: $(VENV)/test
 	$(BIN)/pytest -m proof
@@ -49,5 +53,12 @@ $(VENV)-peers/made:
 	$(VENV)-peers/bin/pip install --quiet tensorflow-cpu==2.21.0 keras==3.15.1
 	touch $@
 
+# torchvision and timm beside this torch: without their dependencies, which would replace it.
+$(VENV)-reference/made:
+	$(PYTHON) -m venv $(VENV)-reference
+	$(VENV)-reference/bin/pip install --quiet -c constraints.txt -e . pyyaml huggingface_hub
+	$(VENV)-reference/bin/pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-peers build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-reference build dist .mypy_cache .ruff_cache .pytest_cache
