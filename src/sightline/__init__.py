@@ -15,23 +15,37 @@ if TYPE_CHECKING:
     from sightline.data.sources import open_data
     from sightline.evaluation import evaluate
     from sightline.exporting import export
-    from sightline.models.zoo import build as create_model
+    from sightline.inspection import inspect, receptive_field
     from sightline.models.zoo import names as list_models
     from sightline.predict import load
+    from sightline.pretrained import create_model
     from sightline.recipes.run import train
     from sightline.recipes.settings import Settings
 
-__all__ = ["Settings", "create_model", "evaluate", "export", "list_models", "load", "open_data", "train"]
+__all__ = [
+    "Settings",
+    "create_model",
+    "evaluate",
+    "export",
+    "inspect",
+    "list_models",
+    "load",
+    "open_data",
+    "receptive_field",
+    "train",
+]
 
 # Resolved at the first use: `import sightline` and `sightline --help` must not wait for torch.
 _HOMES = {
     "Settings": ("sightline.recipes.settings", "Settings"),
-    "create_model": ("sightline.models.zoo", "build"),
+    "create_model": ("sightline.pretrained", "create_model"),
     "evaluate": ("sightline.evaluation", "evaluate"),
     "export": ("sightline.exporting", "export"),
+    "inspect": ("sightline.inspection.summary", "inspect"),
     "list_models": ("sightline.models.zoo", "names"),
     "load": ("sightline.predict", "load"),
     "open_data": ("sightline.data.sources", "open_data"),
+    "receptive_field": ("sightline.inspection.receptive_field", "receptive_field"),
     "train": ("sightline.recipes.run", "train"),
 }
 

@@ -59,8 +59,9 @@ class MissingExtraError(SightlineError):
 
     Args:
         library: the import name that is missing.
-        extra: the extra of this package that brings it.
         purpose: what it is needed for, completing "... is needed to ...".
+        extra: the extra of this package that brings it.
+        requirement: or, where no extra does, what pip is asked for.
 
     Example:
         >>> print(MissingExtraError("onnxruntime", extra="export", purpose="check an ONNX file"))
@@ -69,10 +70,9 @@ class MissingExtraError(SightlineError):
 
     exit_code = 2
 
-    def __init__(self, library: str, *, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{library} is needed to {purpose} and is not installed. Install it: pip install 'sightline[{extra}]'"
-        )
+    def __init__(self, library: str, *, purpose: str, extra: str = "", requirement: str = "") -> None:
+        what = requirement or f"'sightline[{extra}]'"
+        super().__init__(f"{library} is needed to {purpose} and is not installed. Install it: pip install {what}")
 
 
 class Interrupted(BaseException):

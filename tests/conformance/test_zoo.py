@@ -56,8 +56,8 @@ def outline(name: str, **options: object) -> Classifier:
 
 @pytest.fixture(scope="module", params=EVERY)
 def net(request: pytest.FixtureRequest) -> Classifier:
-    """Each network in turn, with weights, for three channels; tests leave it as it was."""
-    return build(request.param, in_channels=3)
+    """Each network in turn, with weights, for three channels and the example's size; tests leave it as it was."""
+    return build(request.param, in_channels=3, **fixed(request.param))
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_output_stride_keeps_the_size_and_the_weights(name: str, output_stride: 
 @pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_export_with_any_batch_size(name: str) -> None:
-    net = build(name, in_channels=3).eval()
+    net = build(name, in_channels=3, **fixed(name)).eval()
     exported = torch.export.export(net, (sample(net, 2),), dynamic_shapes=({0: Dim("batch")},)).module()
     for count in (1, 2, 5):
         images = sample(net, count, seed=count)
@@ -293,7 +293,7 @@ def test_export_with_any_batch_size(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_compiles_into_one_graph(name: str) -> None:
-    net = build(name, in_channels=3).eval()
+    net = build(name, in_channels=3, **fixed(name)).eval()
     torch.compiler.reset()
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     images = sample(net, 2)

@@ -11,7 +11,7 @@ from sightline.models.resnet import ResNet
 
 def test_names_match_patterns_in_the_tables_order() -> None:
     assert zoo.names() == list(zoo.ZOO)
-    assert zoo.names("resnet1*") == ["resnet18", "resnet101", "resnet152", "resnet110"]
+    assert zoo.names("resnet1*") == ["resnet18", "resnet101", "resnet152", "resnet110", "resnet1202"]
     assert zoo.names("resnet?0") == ["resnet50", "resnet20"]
     assert zoo.names("[ls]*") == ["simple_cnn", "lenet5"]
     assert zoo.names("RESNET18") == zoo.names("") == zoo.names("resnet") == []

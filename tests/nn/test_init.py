@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sightline.nn.init import WHITENING_EPS, kaiming_normal_, patch_whitening_filters
+from sightline.nn.init import (
+    WHITENING_EPS,
+    kaiming_normal_,
+    kaiming_uniform_,
+    normal_,
+    patch_whitening_filters,
+    uniform_by_inputs_,
+)
 
 
 def smooth_images(count: int, channels: int) -> Tensor:
@@ -86,3 +93,39 @@ def test_kaiming_keeps_the_variance_at_two_over_fan_out() -> None:
     assert not net[0].bias.any()
     assert (net[1].weight == 1).all() and not net[1].bias.any()
     assert all(torch.equal(net[3].state_dict()[name], tensor) for name, tensor in linear.items())  # as torch made it
+
+
+def test_normal_fills_the_layers_given_and_their_biases() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(16, 64, 3), nn.BatchNorm2d(64), nn.Linear(64, 100), nn.Linear(100, 50, bias=False))
+    left = {name: tensor.clone() for name, tensor in net[2].state_dict().items()}
+    normal_([net[0], net[1], net[3]], std=0.02, bias=0.5)
+    for weight in (net[0].weight, net[3].weight):
+        assert weight.mean().item() == pytest.approx(0, abs=5 * 0.02 / weight.numel() ** 0.5)
+        assert weight.std().item() == pytest.approx(0.02, rel=5 / (2 * weight.numel()) ** 0.5)
+    assert (weight.abs() < 0.02).double().mean().item() == pytest.approx(0.6827, abs=0.03)
+    assert (net[0].bias == 0.5).all() and (net[1].weight == 1).all() and not net[1].bias.any()
+    assert all(torch.equal(net[2].state_dict()[name], tensor) for name, tensor in left.items())
+
+
+@pytest.mark.parametrize("gain", [2**0.5, 1.0])
+def test_kaiming_uniform_keeps_the_variance_at_the_gain_over_fan_in(gain: float) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(32, 64, 3, groups=2), nn.Linear(144, 100, bias=False))
+    kaiming_uniform_(net, gain=gain, bias=0.2)
+    for layer in net:  # both have 144 inputs: half of the channels, nine places
+        weight = layer.weight.detach().double()
+        assert weight.abs().max() <= gain * (3 / 144) ** 0.5 * (1 + 1e-6)
+        assert weight.square().mean().item() == pytest.approx(gain**2 / 144, rel=0.05)
+    assert (net[0].bias - 0.2).abs().max() < 1e-6
+
+
+def test_uniform_by_inputs_counts_the_inputs_of_a_unit() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(8, 64, 5, groups=2), nn.BatchNorm2d(64), nn.Linear(40, 500))
+    uniform_by_inputs_(net)
+    for layer, bound in ((net[0], 2.4 / 100), (net[2], 2.4 / 40)):
+        for parameter in layer.parameters():
+            assert 0.9 * bound < parameter.abs().max() <= bound
+            assert parameter.abs().mean().item() == pytest.approx(bound / 2, rel=0.2)
+    assert (net[1].weight == 1).all()

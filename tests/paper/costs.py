@@ -30,7 +30,8 @@ def multiplications(net: nn.Module, input_size: tuple[int, int, int]) -> int:
             kernel_size, size = (module.kernel_size[0], module.kernel_size[1]), (output.shape[2], output.shape[3])
             counts.append(conv_macs(module.in_channels, module.out_channels, kernel_size, size, groups=module.groups))
         elif isinstance(module, nn.Linear):
-            counts.append(linear_macs(module.in_features, module.out_features))
+            places = output[..., 0].numel()  # more than one where it works along the channels of a map
+            counts.append(places * linear_macs(module.in_features, module.out_features))
 
     hooks = [module.register_forward_hook(count) for module in net.modules() if not list(module.children())]
     net(torch.zeros(1, *input_size, device=next(net.parameters()).device))

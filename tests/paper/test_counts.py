@@ -1,9 +1,10 @@
 """Every published count of parameters and multiply-accumulates of the zoo's networks, met exactly.
 
-counts.json holds one row a source: libraries' own metadata, independent implementations, formulae of the papers. Where a
-source rounds to millions, ours round to the same. Sources that count otherwise are not in it: Keras' ResNets have biases in
-their convolutions, Caffe's ResNet-50 has one; ResNets with the stride in the first 1x1 have fewer multiplications; Caffe's
-DenseNet counts the norms' scales twice.
+counts.json holds one row a source: libraries' own metadata, independent implementations, formulae of the papers. Where
+a source gives millions, ours are less than one away. Sources that count otherwise are not in it: Keras' ResNets have
+biases in their convolutions, Caffe's ResNet-50 has one; ResNets with the stride in the first 1x1 have fewer
+multiplications; Caffe's DenseNet counts the norms' scales twice; onnx's AlexNet and Inception v1 run at other map sizes
+than the papers (54 for 55, 27 for 28), so that of those only the parameters are here.
 """
 
 import json
@@ -30,7 +31,10 @@ def test_counts(row: dict[str, Any]) -> None:
         assert parameters(net) == row["parameters"]
     if "macs" in row:
         macs = multiplications(net, tuple(row["size"]))
-        assert row["macs"] == (round(macs / 1e6) if row["source"].endswith("millions") else macs)
+        if row["source"].endswith("millions"):  # the source cuts or rounds, and does not say which
+            assert abs(row["macs"] - macs / 1e6) < 1
+        else:
+            assert row["macs"] == macs
 
 
 def test_every_network_with_a_paper_has_a_row_or_its_own_test() -> None:

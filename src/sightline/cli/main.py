@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import sightline
-from sightline.cli import data, evaluate, export, models, predict, train
+from sightline.cli import data, evaluate, export, inspect, models, predict, pretrained, train
+from sightline.cli.weights_flag import WithWeights
 from sightline.errors import Interrupted, SightlineError
 
 app = typer.Typer(
@@ -23,11 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.command)
+app.command("train", cls=WithWeights)(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("export")(export.command)
 app.command("models")(models.command)
+app.command("inspect")(inspect.command)
+app.command("pretrained")(pretrained.command)
 app.add_typer(data.app, name="data")
 
 

@@ -27,6 +27,15 @@ def command(
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: runs/DATA-MODEL.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
     model: Annotated[str | None, typer.Option(help="A name of `sightline models`.", rich_help_panel=_MODEL)] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[WEIGHTS]",
+            help="Begin with trained weights. Alone: those known for the network. Or: a file that ends in "
+            ".safetensors, .pth, .pt or .bin; a bundle's folder; hf-hub:org/name; after = anything.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     stem: Annotated[
         Literal["imagenet", "small"] | None,
         typer.Option(help="First layers: the paper's, or for small pictures.", rich_help_panel=_MODEL),

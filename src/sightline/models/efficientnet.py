@@ -2,10 +2,12 @@
 
 import math
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage, StemName
+from sightline.nn.conv import Norm
 from sightline.nn.init import kaiming_normal_, kaiming_normal_by_group_, uniform_dense_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.separable import (
@@ -231,7 +233,9 @@ def _silu() -> nn.SiLU:
     return nn.SiLU(inplace=True)
 
 
-def _mbconv(in_channels: int, out_channels: int, *, expanded_channels: int, norm: Norm, **numbers: Any) -> InvertedResidual:
+def _mbconv(
+    in_channels: int, out_channels: int, *, expanded_channels: int, norm: Norm, **numbers: Any
+) -> InvertedResidual:
     """The inverted residual with squeeze-and-excitation, whose narrow part has a quarter of the unit's *input*."""
     return InvertedResidual(
         in_channels,
@@ -244,7 +248,9 @@ def _mbconv(in_channels: int, out_channels: int, *, expanded_channels: int, norm
     )
 
 
-VARIANTS: dict[str, tuple[int, dict[str, float]]] = {  # px of the pictures; the published code's multipliers and dropout
+VARIANTS: dict[
+    str, tuple[int, dict[str, float]]
+] = {  # px of the pictures; the published code's multipliers and dropout
     "efficientnet_b0": (224, {"width": 1.0, "depth": 1.0, "dropout": 0.2}),
     "efficientnet_b1": (240, {"width": 1.0, "depth": 1.1, "dropout": 0.2}),
     "efficientnet_b2": (260, {"width": 1.1, "depth": 1.2, "dropout": 0.3}),

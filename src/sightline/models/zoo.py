@@ -8,12 +8,44 @@ from typing import Any, Literal, Unpack, get_args
 from typing_extensions import TypedDict  # pydantic reads the plan, and wants this one before Python 3.12
 
 from sightline.errors import ConfigError, nearest
-from sightline.models import airbench, resnet
+from sightline.models import (
+    airbench,
+    cifar_preresnet,
+    cifar_resnet,
+    convnext,
+    densenet,
+    efficientnet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    resnetv2,
+    squeezenet,
+    vgg,
+    wide_resnet,
+)
 from sightline.models.airbench import Airbench
+from sightline.models.alexnet import AlexNet, AlexNet2012
 from sightline.models.base import Classifier, OutputStride, StemName
-from sightline.models.lenet import LeNet5
-from sightline.models.resnet import CifarResNet, ResNet
+from sightline.models.cifar_preresnet import CifarPreResNet
+from sightline.models.cifar_resnet import CifarResNet
+from sightline.models.convnext import ConvNeXt
+from sightline.models.densenet import DenseNet
+from sightline.models.efficientnet import EfficientNet, EfficientNetLite
+from sightline.models.googlenet import GoogLeNet
+from sightline.models.lenet import LeNet5, LeNet1998
+from sightline.models.mobilenet_v1 import MobileNetV1
+from sightline.models.mobilenet_v2 import MobileNetV2
+from sightline.models.mobilenet_v3 import MobileNetV3
+from sightline.models.resnet import ResNet
+from sightline.models.resnetv2 import ResNetV2
 from sightline.models.simple import SimpleCNN
+from sightline.models.squeezenet import SqueezeNet
+from sightline.models.vgg import VGG
+from sightline.models.wide_resnet import WideResNet
+from sightline.models.xception import Xception
+from sightline.models.zfnet import ZFNet
 
 SMALL_STEM_BELOW_PX = 96  # under this the papers' stems and stages leave the last stage 3x3 px or less
 
@@ -38,7 +70,8 @@ class Entry:
 
     Args:
         builder: the network's class.
-        row: what tells this variant from its family, as keyword arguments of the class.
+        row: what tells this variant from its family, as keyword arguments of the class; an option among them is the
+            variant's own default.
         paper: authors, year, arXiv id where there is one.
         year: of the paper.
         input_size: (channels, height, width) of the paper.
@@ -119,7 +152,7 @@ def build(
         args["stem"], reason = _choose_stem(asked, entry, image_size)
     if "image_size" in entry.options and image_size is not None:
         args["image_size"] = list(image_size)  # a list, as JSON gives it back
-    net = entry.builder(**args, **entry.row)
+    net = entry.builder(**{**entry.row, **args})
     net.name, net.model_args, net.stem_reason = name, args, reason
     return net
 
@@ -171,16 +204,138 @@ def _choose_stem(asked: Mapping[str, Any], entry: Entry, image_size: tuple[int, 
 _IMAGENET = (3, 224, 224)
 _CIFAR = (3, 32, 32)
 _HE = "He et al. 2015, arXiv:1512.03385"
+_HE_2016 = "He et al. 2016, arXiv:1603.05027"
+_ZAGORUYKO = "Zagoruyko and Komodakis 2016, arXiv:1605.07146"
+_RESNET_OPTIONS: tuple[Option, ...] = ("stem", "dropout", "drop_path", "output_stride")
+_HUANG = "Huang et al. 2016, arXiv:1608.06993"
+_TAN = "Tan and Le 2019, arXiv:1905.11946"
 ZOO: dict[str, Entry] = {
     "simple_cnn": Entry(SimpleCNN, {}, "tutorials", 2015, _CIFAR, ("dropout",), num_classes=10),
     "lenet5": Entry(LeNet5, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",), num_classes=10),
+    "lenet5_1998": Entry(LeNet1998, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",), num_classes=10),
+    "alexnet": Entry(AlexNet, {}, "Krizhevsky 2014, arXiv:1404.5997", 2014, _IMAGENET, ("dropout",)),
+    "alexnet_2012": Entry(AlexNet2012, {}, "Krizhevsky et al. 2012", 2012, (3, 227, 227), ("dropout", "image_size")),
+    "zfnet": Entry(ZFNet, {}, "Zeiler and Fergus 2013, arXiv:1311.2901", 2013, _IMAGENET, ("dropout", "image_size")),
     **{
-        name: Entry(ResNet, {"block": block, "num_blocks": blocks}, _HE, 2015, _IMAGENET, ("stem", "dropout"))
-        for name, (block, blocks) in resnet.VARIANTS.items()
+        name: Entry(VGG, row, "Simonyan and Zisserman 2014, arXiv:1409.1556", 2014, _IMAGENET, ("dropout",))
+        for name, row in vgg.VARIANTS.items()
     },
     **{
-        name: Entry(CifarResNet, {"num_blocks": count}, _HE, 2015, _CIFAR, ("dropout",), num_classes=10)
-        for name, count in resnet.CIFAR_VARIANTS.items()
+        name: Entry(
+            GoogLeNet,
+            row,
+            "Szegedy et al. 2014, arXiv:1409.4842",
+            2014,
+            _IMAGENET,
+            ("stem", "dropout", "aux_heads"),
+        )
+        for name, row in googlenet.VARIANTS.items()
+    },
+    **{
+        name: Entry(ResNet, row._asdict(), _HE, 2015, _IMAGENET, _RESNET_OPTIONS)
+        for name, row in resnet.VARIANTS.items()
+    },
+    **{
+        name: Entry(ResNet, row._asdict(), _ZAGORUYKO, 2016, _IMAGENET, _RESNET_OPTIONS)
+        for name, row in resnet.WIDE_VARIANTS.items()
+    },
+    **{
+        name: Entry(ResNet, row._asdict(), "Xie et al. 2016, arXiv:1611.05431", 2016, _IMAGENET, _RESNET_OPTIONS)
+        for name, row in resnet.RESNEXT_VARIANTS.items()
+    },
+    **{
+        name: Entry(ResNetV2, row._asdict(), _HE_2016, 2016, _IMAGENET, _RESNET_OPTIONS)
+        for name, row in resnetv2.VARIANTS.items()
+    },
+    **{
+        name: Entry(ResNet, row._asdict(), _HE, 2015, _IMAGENET, ("stem", "dropout", "output_stride"))
+        for name, row in resnet.PLAIN_VARIANTS.items()
+    },
+    **{
+        name: Entry(CifarResNet, row._asdict(), _HE, 2015, _CIFAR, ("dropout", "drop_path"), num_classes=10)
+        for name, row in cifar_resnet.VARIANTS.items()
+    },
+    **{
+        name: Entry(CifarResNet, row._asdict(), _HE, 2015, _CIFAR, ("dropout",), num_classes=10)
+        for name, row in cifar_resnet.PLAIN_VARIANTS.items()
+    },
+    **{
+        name: Entry(CifarPreResNet, row._asdict(), _HE_2016, 2016, _CIFAR, ("dropout", "drop_path"), num_classes=10)
+        for name, row in cifar_preresnet.VARIANTS.items()
+    },
+    **{
+        name: Entry(WideResNet, row._asdict(), _ZAGORUYKO, 2016, _CIFAR, ("dropout", "drop_path"), num_classes=10)
+        for name, row in wide_resnet.VARIANTS.items()
+    },
+    **{
+        name: Entry(
+            DenseNet,
+            row._asdict(),
+            _HUANG,
+            2016,
+            _IMAGENET,
+            ("stem", "dropout", "output_stride", "memory_efficient"),
+        )
+        for name, row in densenet.VARIANTS.items()
+    },
+    **{
+        name: Entry(
+            DenseNet,
+            {**row._asdict(), "stem": "small"},
+            _HUANG,
+            2016,
+            _CIFAR,
+            ("dropout", "memory_efficient"),
+            num_classes=10,
+        )
+        for name, row in densenet.CIFAR_VARIANTS.items()
+    },
+    **{
+        name: Entry(SqueezeNet, row, "Iandola et al. 2016, arXiv:1602.07360", 2016, _IMAGENET, ("stem", "dropout"))
+        for name, row in squeezenet.VARIANTS.items()
+    },
+    "xception": Entry(Xception, {}, "Chollet 2016, arXiv:1610.02357", 2016, (3, 299, 299), ("stem", "dropout")),
+    **{
+        name: Entry(
+            MobileNetV1, {"width": width}, "Howard et al. 2017, arXiv:1704.04861", 2017, _IMAGENET, ("stem", "dropout")
+        )
+        for name, width in mobilenet_v1.VARIANTS.items()
+    },
+    **{
+        name: Entry(
+            MobileNetV2, {"width": width}, "Sandler et al. 2018, arXiv:1801.04381", 2018, _IMAGENET, ("stem", "dropout")
+        )
+        for name, width in mobilenet_v2.VARIANTS.items()
+    },
+    **{
+        name: Entry(
+            MobileNetV3,
+            {"units": units, "hidden": hidden},
+            "Howard et al. 2019, arXiv:1905.02244",
+            2019,
+            _IMAGENET,
+            ("stem", "dropout"),
+        )
+        for name, (units, hidden) in mobilenet_v3.VARIANTS.items()
+    },
+    **{
+        name: Entry(EfficientNet, row, _TAN, 2019, (3, px, px), ("stem", "dropout", "drop_path"))
+        for name, (px, row) in efficientnet.VARIANTS.items()
+    },
+    **{
+        name: Entry(EfficientNetLite, row, "Liu 2020", 2020, (3, px, px), ("stem", "dropout", "drop_path"))
+        for name, (px, row) in efficientnet.LITE_VARIANTS.items()
+    },
+    **{
+        name: Entry(
+            ConvNeXt,
+            row,
+            "Liu et al. 2022, arXiv:2201.03545",
+            2022,
+            _IMAGENET,
+            ("stem", "dropout", "drop_path"),
+        )
+        for name, row in convnext.VARIANTS.items()
     },
     **{
         name: Entry(

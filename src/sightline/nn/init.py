@@ -1,5 +1,7 @@
 """How weights begin."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -59,3 +61,142 @@ def patch_whitening_filters(images: Tensor, kernel_size: int, *, eps: float = WH
     variances, directions = torch.linalg.eigh(total / num_patches)  # ascending
     filters = (directions / torch.sqrt(variances + eps)).T.flip(0).reshape(-1, channels, kernel_size, kernel_size)
     return torch.cat((filters, -filters)).float()
+
+
+@torch.no_grad()
+def kaiming_normal_by_group_(net: nn.Module) -> None:
+    """As `kaiming_normal_`, but with the fan_out of one group: N(0, 2 groups / fan_out).
+
+    A value that a depthwise convolution reads goes into k x k outputs, not into k x k of every channel. Under
+    `kaiming_normal_` such filters begin so small that the eps of a batch norm outweighs their variance.
+
+    Args:
+        net: its convolutions and batch norms are filled in place; linear layers keep torch's default.
+
+    Reference:
+        Tan and Le 2019, in the published code of EfficientNet, arXiv:1905.11946; timm.
+    """
+    kaiming_normal_(net)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.weight.mul_(module.groups**0.5)
+
+
+def uniform_dense_(net: nn.Module) -> None:
+    """Fills every linear layer from U(-1/√n, 1/√n) for n outputs, biases with 0.
+
+    Args:
+        net: its linear layers are filled in place.
+
+    Reference:
+        Tan and Le 2019, in the published code of EfficientNet, arXiv:1905.11946; torchvision and timm have it.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            bound = module.out_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+            nn.init.zeros_(module.bias)
+
+
+def normal_(modules: Iterable[nn.Module], *, std: float, bias: float = 0.0) -> None:
+    """Fills convolutions and linear layers from N(0, std^2), and their biases with a constant.
+
+    One spread for all, whatever a layer's number of inputs: deep networks without norms fade under it.
+
+    Args:
+        modules: other layers among them are left as they are.
+        std: of the weights.
+        bias: of every bias.
+
+    Reference:
+        Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks",
+        Sec. 5: 0.01; the same in VGG, arXiv:1409.1556, Sec. 3.1.
+    """
+    for module in modules:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=std)
+            _constant(module.bias, bias)
+
+
+def kaiming_uniform_(modules: Iterable[nn.Module], *, gain: float = 2**0.5, bias: float = 0.0) -> None:
+    """Fills convolutions and linear layers from U(-b, b), b = gain sqrt(3 / fan_in), and their biases with a constant.
+
+    So the variance of the weights is gain^2 / fan_in.
+
+    Args:
+        modules: other layers among them are left as they are.
+        gain: sqrt(2), for layers that ReLU follows, keeps the size of the values through all layers; 1 is what Caffe
+            calls Xavier, after Glorot and Bengio 2010.
+        bias: of every bias.
+
+    Reference:
+        He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 10.
+    """
+    for module in modules:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = gain * (3 / module.weight[0].numel()) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+            _constant(module.bias, bias)
+
+
+def uniform_by_inputs_(modules: Iterable[nn.Module]) -> None:
+    """Fills weights and biases of convolutions and linear layers from U(-2.4 / F, 2.4 / F), F a unit's inputs.
+
+    Made for squashing functions: a unit begins where its slope is greatest.
+
+    Args:
+        modules: other layers among them are left as they are.
+
+    Reference:
+        LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", Appendix A.
+    """
+    for module in modules:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = 2.4 / module.weight[0].numel()
+            for parameter in module.parameters(recurse=False):
+                nn.init.uniform_(parameter, -bound, bound)
+
+
+def _constant(bias: Tensor | None, value: float) -> None:
+    if bias is not None:
+        nn.init.constant_(bias, value)
+
+
+def kaiming_normal_fan_in_(net: nn.Module) -> None:
+    """Fills every convolution from N(0, 2 / fan_in), norms with 1 and 0, and biases of linear layers with 0.
+
+    Keeps the size of the values, not of the gradients, through layers of ReLU: a dense layer takes in many times the
+    channels that it puts out, so the two differ.
+
+    Args:
+        net: its convolutions and batch norms are filled in place; the weights of linear layers keep torch's default.
+
+    Reference:
+        He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 10. torchvision's DenseNet has it.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            _constant(module.bias, 0.0)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+
+def trunc_normal_(net: nn.Module, *, std: float) -> None:
+    """Fills convolutions and linear layers from N(0, std^2), drawn again beyond -2 and 2, and their biases with 0.
+
+    Args:
+        net: other layers are left as they are.
+        std: of the weights.
+
+    Reference:
+        Liu et al. 2022, "A ConvNet for the 2020s", arXiv:2201.03545, in the published code: 0.02. torchvision and timm
+        have it.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            _constant(module.bias, 0.0)

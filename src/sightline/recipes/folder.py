@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -10,6 +11,7 @@ from sightline.atomic import write_text
 from sightline.bundle import CONFIG
 from sightline.data.catalog import Catalog, FileImages
 from sightline.errors import BundleError, ConfigError
+from sightline.pretrained import Source
 from sightline.recipes.plan import Plan
 from sightline.recipes.settings import Settings
 
@@ -28,6 +30,7 @@ class RunFile:
         command: the command line, for the record.
         created: when, UTC, ISO 8601.
         runtime: the machine that it began on.
+        pretrained: what came with the weights to begin with, once they were read; None where there were none.
     """
 
     data: str | None
@@ -36,6 +39,7 @@ class RunFile:
     command: str
     created: str
     runtime: dict[str, str | int]
+    pretrained: dict[str, Any] | None = None
 
 
 def write_run(folder: Path, run: RunFile) -> None:
@@ -109,6 +113,25 @@ def withdraw(folder: Path, made: list[Path]) -> None:
     for empty in (checkpoints, *made):
         with contextlib.suppress(OSError):  # not there, or it holds files of the user's
             empty.rmdir()
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has got as far as its first checkpoint."""
+    return any((folder / "checkpoints").glob("step-*.safetensors"))
+
+
+def require_same_weights(now: Source, run: RunFile) -> None:
+    """Refuses weights to begin with that are not those the run has already read.
+
+    Raises:
+        ConfigError: the file is another.
+    """
+    before = None if run.pretrained is None else run.pretrained["origin"]["sha256"]
+    if before not in (None, now.origin["sha256"]):
+        raise ConfigError(
+            f"the weights {now.spelled} are not those that the run began with (SHA-256 {before[:12]}...), and it "
+            "has no checkpoint yet. Put them back, or start a new run."
+        )
 
 
 def require_same_settings(now: Settings, then: Settings, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """From what was asked, the data and the machine to a complete plan: every number of a run, each with its reason."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +11,8 @@ from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage
 from sightline.data.preprocess import Preprocess
 from sightline.errors import ConfigError
-from sightline.models.zoo import SMALL_STEM_BELOW_PX, Options
+from sightline.models.zoo import SMALL_STEM_BELOW_PX, ZOO, Options
+from sightline.pretrained import Source, in_channels_of, options_of
 from sightline.recipes.settings import Settings
 from sightline.runtime import Runtime
 from sightline.training.options import OptimizerName, ScheduleName, TrainOptions
@@ -23,6 +24,8 @@ USED_ELSEWHERE = {  # settings that are no choice of the plan
     "stem", "drop", "drop_path", "aux_heads", "memory_efficient", "clip_grad",
     "val_fraction", "test_fraction", "skip_bad", "device", "amp", "threads",
 }  # fmt: skip
+
+OF_THE_WEIGHTS = "of the weights"
 
 Value = TypeVar("Value")
 
@@ -59,34 +62,38 @@ class Plan:
     choices: tuple[Choice, ...]
 
 
-def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
-    """Completes the settings from the data and the machine.
+def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime, weights: Source | None = None) -> Plan:
+    """Completes the settings from the data, the machine and the weights to begin with.
 
     Args:
         settings: what was asked; None means "choose".
         catalog: with its splits assigned.
         runtime: the machine, already chosen.
+        weights: those that `settings.pretrained` names, found; None where the training is from scratch.
     """
     choose = _Chooser(settings)
-    is_small = max(catalog.typical_size) < SMALL_STEM_BELOW_PX
     num_train = len(catalog.select("train"))
     on_cpu = runtime.device.type == "cpu"
 
-    img_size = _image_size(choose, catalog, is_small=is_small, on_cpu=on_cpu)
-    default = ("airbench_small" if img_size >= AIRBENCH_PX else "resnet20") if is_small else "resnet18"
-    model = choose(
-        "model",
-        default,
-        f"pictures of {_px(catalog.typical_size)}: "
-        + (
-            "a network made for small pictures and short runs"
-            if is_small
-            else "a residual network, the safe choice from scratch"
-        ),
-    )
+    needed: Options = {}
+    if weights is None:
+        is_small = max(catalog.typical_size) < SMALL_STEM_BELOW_PX
+        img_size = _image_size(choose, catalog, is_small=is_small, on_cpu=on_cpu)
+        model = _model(choose, catalog, img_size, is_small=is_small)
+    else:
+        choose.choices.append(Choice("pretrained", settings.pretrained, weights.words))
+        model = choose("model", weights.model or "", OF_THE_WEIGHTS)
+        needed = options_of(weights, model)
+        if "stem" in needed:
+            needed["stem"] = choose("stem", needed["stem"], OF_THE_WEIGHTS)
+        img_size = _image_size_of(choose, catalog, weights, model)
+        is_small = img_size < SMALL_STEM_BELOW_PX  # whatever the pictures are, they are enlarged to this
     augment = _augment(choose, catalog, is_small=is_small, num_train=num_train)
-    preprocess = _preprocess(choose, catalog, img_size, is_small=is_small)
-    options = _options(choose, model=model, is_small=is_small, num_train=num_train)
+    if weights is None or weights.preprocess is None:
+        preprocess = _preprocess(choose, catalog, img_size, is_small=is_small)
+    else:
+        preprocess = _preprocess_of(choose, weights.preprocess, img_size)
+    options = _options(choose, model=model, is_small=is_small, num_train=num_train, is_trained=weights is not None)
     choose.require_all_used()
     return Plan(
         model=model,
@@ -96,6 +103,7 @@ def make_plan(settings: Settings, catalog: Catalog, runtime: Runtime) -> Plan:
             "drop_path": settings.drop_path,
             "aux_heads": settings.aux_heads,
             "memory_efficient": settings.memory_efficient,
+            **needed,
         },
         preprocess=preprocess,
         augment=augment,
@@ -129,6 +137,28 @@ class _Chooser:
                 f"model_ema {chosen['model_ema']} and {'random resized' if 'scale' in chosen else 'padded'} crops. "
                 "Leave it out, or change what it belongs to."
             )
+
+
+def _model(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: bool) -> str:
+    default = ("airbench_small" if img_size >= AIRBENCH_PX else "resnet20") if is_small else "resnet18"
+    return choose(
+        "model",
+        default,
+        f"pictures of {_px(catalog.typical_size)}: "
+        + (
+            "a network made for small pictures and short runs"
+            if is_small
+            else "a residual network, the safe choice from scratch"
+        ),
+    )
+
+
+def _image_size_of(choose: _Chooser, catalog: Catalog, weights: Source, model: str) -> int:
+    """The size that the weights were trained on, whatever the machine: they see best at their own."""
+    if weights.preprocess is None:
+        return choose("img_size", min(ZOO[model].input_size[1:]), f"{model} was made for it")
+    size = min(weights.preprocess.input_size[1:])
+    return choose("img_size", size, f"{OF_THE_WEIGHTS}; the pictures are {_px(catalog.typical_size)}")
 
 
 def _image_size(choose: _Chooser, catalog: Catalog, *, is_small: bool, on_cpu: bool) -> int:
@@ -178,6 +208,19 @@ def _preprocess(choose: _Chooser, catalog: Catalog, img_size: int, *, is_small: 
     return Preprocess(geometry.input_size, mean, std, geometry.interpolation, geometry.crop_fraction)
 
 
+def _preprocess_of(choose: _Chooser, known: Preprocess, img_size: int) -> Preprocess:
+    """That of the weights, but for what was asked."""
+    channels = choose("in_chans", known.channels, OF_THE_WEIGHTS)
+    known = in_channels_of(known, channels)
+    choose.choices.append(Choice("mean, std", f"{_figures(known.mean)}, {_figures(known.std)}", OF_THE_WEIGHTS))
+    return replace(
+        known,
+        input_size=(channels, img_size, img_size),
+        interpolation=choose("interpolation", known.interpolation, OF_THE_WEIGHTS),
+        crop_fraction=choose("crop_pct", known.crop_fraction, OF_THE_WEIGHTS),
+    )
+
+
 def _channel_statistics(catalog: Catalog, geometry: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...], int]:
     """Mean and standard deviation of each channel in [0, 1], over evenly spaced training pictures."""
     train = catalog.select("train")
@@ -196,7 +239,7 @@ def _channel_statistics(catalog: Catalog, geometry: Preprocess) -> tuple[tuple[f
     return tuple(values.mean(0).round(4).tolist()), tuple(values.std(0).clip(1 / 255).round(4).tolist()), len(pictures)
 
 
-def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) -> TrainOptions:
+def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int, is_trained: bool) -> TrainOptions:
     settings = choose.settings
     is_airbench = model.startswith("airbench")
     epochs = _epochs(choose, is_small=is_small, num_train=num_train)
@@ -217,9 +260,12 @@ def _options(choose: _Chooser, *, model: str, is_small: bool, num_train: int) ->
             "0.5 for a batch of 512, in proportion (Goyal et al. 2017, Sec. 2.1)",
         )
     elif opt in ("sgd", "momentum"):
-        lr = choose(
-            "lr", round(0.1 * batch_size / 128, 6), "0.1 for a batch of 128 (He et al. 2015, Sec. 4.2), in proportion"
-        )
+        rate, why = 0.1, "0.1 for a batch of 128 (He et al. 2015, Sec. 4.2), in proportion"
+        if is_trained:
+            rate, why = 0.01, "a tenth of the rate from scratch: the weights are near a good place"
+        lr = choose("lr", round(rate * batch_size / 128, 6), why)
+    elif is_trained:
+        lr = choose("lr", 3e-4, "a third of Adam's usual rate: the weights are near a good place")
     else:
         lr = choose("lr", 1e-3, "the usual rate of Adam")
     decay = 5e-4 if opt in ("sgd", "momentum") else 0.05

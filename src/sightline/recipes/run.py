@@ -28,13 +28,16 @@ from sightline.models.base import Classifier, InitialisesFromData
 from sightline.predict import Predictor, load
 from sightline.predict.answers import as_utf8
 from sightline.predict.precision import full_float32
+from sightline.pretrained import Source, find_weights, load_pretrained, spelled
 from sightline.progress import say
 from sightline.recipes.data import decode_all, first_pictures, lock_data, open_split, picture_source, reopenable
 from sightline.recipes.folder import (
     RunFile,
+    has_checkpoint,
     new_folder,
     read_run,
     require_same_settings,
+    require_same_weights,
     settings_of_machine,
     withdraw,
     write_run,
@@ -99,8 +102,12 @@ def train(
         raise ConfigError("no data given. Give a folder of class folders or a known name such as cifar10.")
 
     runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
+    weights = None
+    if settings.pretrained is not None:
+        weights = find_weights(settings.pretrained, model=settings.model)
+        settings = dataclasses.replace(settings, pretrained=weights.spelled)
     catalog, notes = open_split(data, settings, console)
-    plan = make_plan(settings, catalog, runtime)
+    plan = make_plan(settings, catalog, runtime, weights)
     folder, made = new_folder(output, f"{catalog.name}-{plan.model}", data=catalog)
     run = RunFile(
         data=reopenable(data),
@@ -113,7 +120,7 @@ def train(
     write_run(folder, run)
     _say_plan(console, catalog, notes, plan, runtime, folder)
     try:
-        return _run(folder, run, catalog, runtime, console=console, resume=False)
+        return _run(folder, run, catalog, runtime, weights, console=console, resume=False)
     except BaseException:
         withdraw(folder, made)
         raise
@@ -131,6 +138,8 @@ def _resume(
         raise ConfigError("resume needs the folder of the interrupted run: give output (--resume runs/NAME).")
     folder = Path(given_output)
     run = read_run(folder)
+    if settings.pretrained is not None:
+        settings = dataclasses.replace(settings, pretrained=spelled(settings.pretrained))
     require_same_settings(settings, run.settings, folder)
     if (folder / CONFIG).exists() and (folder / "report.html").exists():
         say(console, f"{folder} is finished: nothing to resume.")
@@ -148,21 +157,28 @@ def _resume(
             "bit for bit",
         )
     catalog, notes = open_split(source, run.settings, console)
+    weights = None
+    if run.settings.pretrained is not None and not has_checkpoint(folder):  # once there is one, it has all of them
+        weights = find_weights(run.settings.pretrained, model=run.plan.model)
+        require_same_weights(weights, run)
     _say_plan(console, catalog, notes, run.plan, runtime, folder)
-    return _run(folder, run, catalog, runtime, console=console, resume=True)
+    return _run(folder, run, catalog, runtime, weights, console=console, resume=True)
 
 
 def _run(
-    folder: Path, run: RunFile, catalog: Catalog, runtime: Runtime, *, console: Console, resume: bool
+    folder: Path,
+    run: RunFile,
+    catalog: Catalog,
+    runtime: Runtime,
+    weights: Source | None,
+    *,
+    console: Console,
+    resume: bool,
 ) -> Predictor:
     """The run itself, in order."""
     plan = run.plan
     skip_bad = bool(run.settings.skip_bad)
-    torch.manual_seed(plan.options.seed)
-    options: zoo.Options = {**plan.model_options, "image_size": plan.preprocess.input_size[1:]}
-    net = zoo.build(plan.model, num_classes=len(catalog.classes), in_channels=plan.preprocess.channels, **options)
-    if net.stem_reason:
-        say(console, f"  {net.stem_reason}")
+    net, run = _network(folder, run, len(catalog.classes), weights, console)
     _check_size(net, plan.preprocess)
     train_store, val_store, skipped = decode_all(catalog, plan, runtime, skip_bad=skip_bad, console=console)
     lock = lock_data(folder / "data.lock.json", catalog, skipped)
@@ -174,7 +190,7 @@ def _run(
         seed=plan.options.seed,
         device=runtime.device,
     )
-    if isinstance(net, InitialisesFromData):
+    if isinstance(net, InitialisesFromData) and run.settings.pretrained is None:
         net.initialise_from(first_pictures(loader, WHITENING_SAMPLE))
 
     state = _fit(folder, run, net, loader, val_store, runtime, lock, console=console, resume=resume)
@@ -187,6 +203,27 @@ def _run(
     say(console, as_utf8(str(result)))
     say(console, f"bundle: {folder}\nreport: {report}")
     return predictor
+
+
+def _network(
+    folder: Path, run: RunFile, num_classes: int, weights: Source | None, console: Console
+) -> tuple[Classifier, RunFile]:
+    """The network that the training begins with; what came with trained weights is noted in `run.json`."""
+    plan = run.plan
+    torch.manual_seed(plan.options.seed)
+    options: zoo.Options = {**plan.model_options, "image_size": plan.preprocess.input_size[1:]}
+    channels = plan.preprocess.channels
+    if weights is None:
+        net = zoo.build(plan.model, num_classes=num_classes, in_channels=channels, **options)
+        if net.stem_reason and run.settings.pretrained is None:
+            say(console, f"  {net.stem_reason}")
+        return net, run
+    loaded = load_pretrained(plan.model, weights, num_classes=num_classes, in_channels=channels, **options)
+    for note in loaded.notes:
+        say(console, f"  {note}")
+    run = dataclasses.replace(run, pretrained=loaded.provenance())
+    write_run(folder, run)
+    return loaded.net, run
 
 
 def _command() -> str:
@@ -288,6 +325,7 @@ def _save(
         "runtime": {**runtime.to_dict(), "reasons": list(runtime.reasons)},
         "options": dataclasses.asdict(run.plan.options),
         "augment": dataclasses.asdict(run.plan.augment),
+        **({} if run.pretrained is None else {"pretrained": run.pretrained}),
         "choices": [dataclasses.asdict(choice) for choice in run.plan.choices],
         "data": {
             "name": catalog.name,

@@ -12,6 +12,7 @@ class Settings:
 
     Args:
         model: a name of `sightline models`.
+        pretrained: weights to begin with: "auto", a file, a bundle's folder or "hf-hub:org/name".
         stem: "imagenet", the paper's, or "small", for pictures under 96 px, of the networks that have both.
         drop: dropout before the last layers, in [0, 1).
         drop_path: probability of leaving the last residual unit out of a step (stochastic depth), in [0, 1).
@@ -49,6 +50,7 @@ class Settings:
     """
 
     model: str | None = None
+    pretrained: str | None = None
     stem: Literal["imagenet", "small"] | None = None
     drop: float | None = None
     drop_path: float | None = None
