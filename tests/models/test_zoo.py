@@ -13,7 +13,7 @@ def test_names_match_patterns_in_the_tables_order() -> None:
     assert zoo.names() == list(zoo.ZOO)
     assert zoo.names("resnet1*") == ["resnet18", "resnet101", "resnet152", "resnet110", "resnet1202"]
     assert zoo.names("resnet?0") == ["resnet50", "resnet20"]
-    assert zoo.names("[ls]*") == ["simple_cnn", "lenet5"]
+    assert zoo.names("[ls][ie]*") == ["simple_cnn", "lenet5", "lenet5_1998"]
     assert zoo.names("RESNET18") == zoo.names("") == zoo.names("resnet") == []
 
 
@@ -59,10 +59,10 @@ def test_numbers_out_of_range_are_refused(options: dict[str, object], message: s
 @pytest.mark.parametrize(
     ("name", "option", "value", "others"),
     [
-        ("simple_cnn", "stem", "small", "resnet18, resnet34, resnet50, resnet101"),
-        ("resnet20", "stem", "imagenet", "resnet18, resnet34, resnet50, resnet101"),
-        ("lenet5", "dropout", 0.1, "simple_cnn, resnet18, resnet34, resnet50"),
-        ("airbench94", "dropout", 0.0, "simple_cnn, resnet18, resnet34, resnet50"),
+        ("simple_cnn", "stem", "small", "googlenet, googlenet_2014, resnet18, resnet34"),
+        ("resnet20", "stem", "imagenet", "googlenet, googlenet_2014, resnet18, resnet34"),
+        ("lenet5", "dropout", 0.1, "simple_cnn, alexnet, alexnet_2012, zfnet"),
+        ("airbench94", "dropout", 0.0, "simple_cnn, alexnet, alexnet_2012, zfnet"),
     ],
 )
 def test_an_option_that_a_network_lacks_is_not_ignored(name: str, option: str, value: object, others: str) -> None:

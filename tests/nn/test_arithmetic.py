@@ -62,6 +62,7 @@ POOL_SIZES = [  # size, kernel, stride, padding, ceil_mode, output, source
     (5, 2, 2, 0, True, 3, "rounded up"),
     (5, 2, 2, 0, False, 2, "rounded down"),
     (3, 2, 2, 1, True, 2, "torch: a window has to start inside the input"),
+    (2, 3, 2, 0, True, 1, "torch: the only window hangs over"),
     (50, 3, 2, 0, False, 24, "torch, MaxPool2d's example"),
     (32, 2, 1, 0, False, 31, "torch, MaxPool2d's example"),
 ]
@@ -96,6 +97,13 @@ def test_sizes_are_those_of_torch(kernel_size: int, stride: int, dilation: int) 
             pool = nn.MaxPool2d((kernel_size, 1), (stride, 1), (padding, 0), (dilation, 1), ceil_mode=ceil_mode)
             out = pool_size(size, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
             assert pool(images).shape[2] == out
+
+
+def test_a_window_that_would_begin_outside_is_refused_as_in_torch() -> None:
+    with pytest.raises(ShapeError, match="does not fit into 1 px"):
+        pool_size(1, 3, stride=2, ceil_mode=True)
+    with pytest.raises(RuntimeError, match="too small"):
+        nn.MaxPool2d(3, 2, ceil_mode=True)(torch.zeros(1, 1, 1))
 
 
 def test_windows_of_a_pool_touch_where_no_stride_is_given() -> None:

@@ -66,10 +66,9 @@ class CifarPreResNet(Classifier):
         self.layer1 = residual_stage(block, 16, 16, out, num_blocks)
         self.layer2 = residual_stage(block, out, 32, 2 * out, num_blocks, stride=2)
         self.layer3 = residual_stage(block, 2 * out, 64, 4 * out, num_blocks, stride=2)
-        if self.layer1[0].downsample is None:
-            self.layer1[
-                0
-            ].downsample = nn.Identity()  # Sec. 4: the first activation comes "before splitting into two paths"
+        first = self.layer1[0]
+        if isinstance(first, PreActBasicBlock):  # Sec. 4: the first activation comes "before splitting into two paths"
+            first.downsample = nn.Identity()  # of what is activated; a bottleneck's projection takes that anyhow
         self.norm = nn.BatchNorm2d(4 * out)
         self.relu = relu()
         self.avgpool = GlobalAvgPool2d()

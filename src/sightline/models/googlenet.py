@@ -6,11 +6,10 @@ from functools import partial
 from typing import TypedDict
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sightline.models.base import Classifier, Stage, StemName
 from sightline.nn.conv import relu
-from sightline.nn.inception import Inception, InceptionWidths, Unit
+from sightline.nn.inception import AuxiliaryHead, AuxiliaryPool, Inception, InceptionWidths
 from sightline.nn.init import kaiming_uniform_, normal_
 from sightline.nn.norm import local_response_norm
 from sightline.nn.pool import GlobalAvgPool2d
@@ -163,52 +162,6 @@ class GoogLeNet(Classifier):
             if head is not None:
                 auxiliary.append(head(x))
         return x, auxiliary
-
-
-class AuxiliaryHead(nn.Module):
-    """A small classifier on a middle layer: its gradient reaches the early layers on a shorter way.
-
-    Args:
-        in_channels: channels of the input.
-        num_classes: outputs.
-        pool: to 4x4 px.
-        unit: makes the convolution.
-
-    Shape:
-        (N, in_channels, H, W) -> (N, num_classes).
-
-    Reference:
-        Szegedy et al. 2014, arXiv:1409.4842, Sec. 5.
-    """
-
-    def __init__(self, in_channels: int, num_classes: int, *, pool: nn.Module, unit: Unit) -> None:
-        super().__init__()
-        self.pool = pool
-        self.conv = unit(in_channels, 128, 1)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.relu = relu()
-        self.dropout = nn.Dropout(0.7)
-        self.fc2 = nn.Linear(1024, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(self.pool(x)).flatten(1)
-        logits: Tensor = self.fc2(self.dropout(self.relu(self.fc1(x))))
-        return logits
-
-
-class AuxiliaryPool(nn.Module):
-    """The mean of 5x5 windows, 3 px apart, to 4x4 px; where the map is not of 14 to 16 px, adaptive windows.
-
-    Shape:
-        (N, C, H, W) -> (N, C, 4, 4).
-
-    Reference:
-        Szegedy et al. 2014, arXiv:1409.4842, Sec. 5, for maps of 14x14 px: pictures of 224x224.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        fits = all(14 <= side <= 16 for side in x.shape[2:])
-        return F.avg_pool2d(x, 5, stride=3) if fits else F.adaptive_avg_pool2d(x, 4)
 
 
 def _pool(kernel_size: int) -> nn.MaxPool2d:

@@ -12,7 +12,7 @@ from sightline.nn.init import kaiming_normal_
 from sightline.nn.preactivation import PreActBasicBlock, PreActBottleneck
 from sightline.nn.residual import LATE_STAGES, residual_stage, stochastic_depth_
 
-TIMM_NAMES = {f"layer{number}.": f"stages.{number - 1}.blocks." for number in (1, 2, 3, 4)}
+_TIMM_NAMES = {f"layer{number}.": f"stages.{number - 1}.blocks." for number in (1, 2, 3, 4)}
 
 
 class ResNetV2(Classifier):
@@ -85,8 +85,8 @@ class ResNetV2(Classifier):
         kaiming_normal_(self)
         self.head = _Head(8 * out, num_classes, dropout)  # after the first weights: a dense layer has torch's default
         stochastic_depth_(self, drop_path)
-        self.register_state_dict_post_hook(_to_timm)
-        self.register_load_state_dict_pre_hook(_from_timm)
+        self.register_state_dict_post_hook(_to_timm)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_timm)  # type: ignore[no-untyped-call]
 
     def stages(self) -> dict[str, Stage]:
         return {  # sizes with the ImageNet stem; four times as large with the small one
@@ -125,12 +125,12 @@ class _Head(nn.Module):
 
 def _to_timm(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
     """Names the stages as timm does, in a state dict to be saved; `stages` itself is a method's name here."""
-    _rename(state_dict, {prefix + ours: prefix + theirs for ours, theirs in TIMM_NAMES.items()})
+    _rename(state_dict, {prefix + ours: prefix + theirs for ours, theirs in _TIMM_NAMES.items()})
 
 
 def _from_timm(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
     """The inverse, in a state dict to be loaded."""
-    _rename(state_dict, {prefix + theirs: prefix + ours for ours, theirs in TIMM_NAMES.items()})
+    _rename(state_dict, {prefix + theirs: prefix + ours for ours, theirs in _TIMM_NAMES.items()})
 
 
 def _rename(state_dict: dict[str, Any], names: Mapping[str, str]) -> None:

@@ -1,12 +1,13 @@
 """ZFNet: AlexNet, improved after looking at what its layers respond to."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
 from sightline.errors import ShapeError
 from sightline.models.base import Classifier, Stage
-from sightline.nn.arithmetic import conv_size
+from sightline.nn.arithmetic import conv_size, pool_size
 from sightline.nn.conv import relu
 from sightline.nn.init import normal_
 from sightline.nn.norm import local_response_norm
@@ -91,11 +92,7 @@ class ZFNet(Classifier):
 
 def _last_size(size: int) -> int:
     """The side of the last map: 6 for the paper's 224 px."""
-    conv2 = _half(conv_size(size, 7, stride=2, padding=1))
-    conv3 = _half(conv_size(conv2, 5, stride=2))  # conv3 to conv5 keep the size
-    return _half(conv3)
-
-
-def _half(size: int) -> int:
-    """After a 3x3 pool of stride 2, with a last window that only partly fits."""
-    return -(-(size - 3) // 2) + 1
+    pool = partial(pool_size, kernel_size=3, stride=2, ceil_mode=True)
+    conv2 = pool(conv_size(size, 7, stride=2, padding=1))
+    conv3 = pool(conv_size(conv2, 5, stride=2))  # conv3 to conv5 keep the size
+    return pool(conv3)

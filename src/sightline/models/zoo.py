@@ -34,7 +34,8 @@ from sightline.models.convnext import ConvNeXt
 from sightline.models.densenet import DenseNet
 from sightline.models.efficientnet import EfficientNet, EfficientNetLite
 from sightline.models.googlenet import GoogLeNet
-from sightline.models.lenet import LeNet5, LeNet1998
+from sightline.models.lenet import LeNet5
+from sightline.models.lenet_1998 import LeNet1998
 from sightline.models.mobilenet_v1 import MobileNetV1
 from sightline.models.mobilenet_v2 import MobileNetV2
 from sightline.models.mobilenet_v3 import MobileNetV3

@@ -49,10 +49,7 @@ def conv_size(size: int, kernel_size: int, *, stride: int = 1, padding: int = 0,
     _check_window(kernel_size, stride, padding, dilation)
     room = size + 2 * padding - kernel_extent(kernel_size, dilation)
     if room < 0:
-        raise ShapeError(
-            f"a kernel over {kernel_extent(kernel_size, dilation)} px does not fit into {size} px with {padding} px of "
-            "padding on each side. Enlarge the image, or take a smaller kernel or more padding."
-        )
+        raise _does_not_fit(size, kernel_size, padding, dilation)
     return room // stride + 1
 
 
@@ -84,12 +81,16 @@ def pool_size(
         (55, 56)
     """
     stride = kernel_size if stride is None else stride
-    whole = conv_size(size, kernel_size, stride=stride, padding=padding, dilation=dilation)
     if not ceil_mode:
-        return whole
-    rest = (size + 2 * padding - kernel_extent(kernel_size, dilation)) % stride
-    starts_inside = whole * stride < size + padding
-    return whole + (rest > 0 and starts_inside)
+        return conv_size(size, kernel_size, stride=stride, padding=padding, dilation=dilation)
+    _check_window(kernel_size, stride, padding, dilation)
+    room = size + 2 * padding - kernel_extent(kernel_size, dilation)
+    windows = -(-room // stride) + 1
+    if (windows - 1) * stride >= size + padding:  # the last would start behind the input
+        windows -= 1
+    if windows < 1:
+        raise _does_not_fit(size, kernel_size, padding, dilation)
+    return windows
 
 
 def same_padding(size: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
@@ -280,6 +281,13 @@ def _weights_per_filter(in_channels: int, out_channels: int, kernel_size: tuple[
             "Take a number of groups that divides both."
         )
     return in_channels // groups * kernel_size[0] * kernel_size[1]
+
+
+def _does_not_fit(size: int, kernel_size: int, padding: int, dilation: int) -> ShapeError:
+    return ShapeError(
+        f"a kernel over {kernel_extent(kernel_size, dilation)} px does not fit into {size} px with {padding} px of "
+        "padding on each side. Enlarge the image, or take a smaller kernel or more padding."
+    )
 
 
 def _check_window(kernel_size: int, stride: int, padding: int, dilation: int) -> None:

@@ -1,10 +1,13 @@
-"""The inception unit: kernels of several sizes side by side on the same input."""
+"""The inception unit, kernels of several sizes side by side on the same input, and the auxiliary head beside it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sightline.nn.conv import relu
 
 Unit = Callable[[int, int, int], nn.Module]  # from in_channels, out_channels, kernel_size; keeps the size of the map
 
@@ -74,3 +77,49 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A small classifier on a middle layer: its gradient reaches the early layers on a shorter way.
+
+    Args:
+        in_channels: channels of the input.
+        num_classes: outputs.
+        pool: to 4x4 px.
+        unit: makes the convolution.
+
+    Shape:
+        (N, in_channels, H, W) -> (N, num_classes).
+
+    Reference:
+        Szegedy et al. 2014, arXiv:1409.4842, Sec. 5.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, *, pool: nn.Module, unit: Unit) -> None:
+        super().__init__()
+        self.pool = pool
+        self.conv = unit(in_channels, 128, 1)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.relu = relu()
+        self.dropout = nn.Dropout(0.7)
+        self.fc2 = nn.Linear(1024, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(self.pool(x)).flatten(1)
+        logits: Tensor = self.fc2(self.dropout(self.relu(self.fc1(x))))
+        return logits
+
+
+class AuxiliaryPool(nn.Module):
+    """The mean of 5x5 windows, 3 px apart, to 4x4 px; where the map is not of 14 to 16 px, adaptive windows.
+
+    Shape:
+        (N, C, H, W) -> (N, C, 4, 4).
+
+    Reference:
+        Szegedy et al. 2014, arXiv:1409.4842, Sec. 5, for maps of 14x14 px: pictures of 224x224.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        fits = all(14 <= side <= 16 for side in x.shape[2:])
+        return F.avg_pool2d(x, 5, stride=3) if fits else F.adaptive_avg_pool2d(x, 4)

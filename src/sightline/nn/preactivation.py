@@ -1,4 +1,4 @@
-"""Residual units whose norm and activation come before each convolution, so that nothing but sums is on the direct way."""
+"""Residual units with norm and activation before each convolution: nothing but sums is on the direct way."""
 
 from collections import OrderedDict
 
