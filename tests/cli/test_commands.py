@@ -122,11 +122,12 @@ def test_export_writes_a_proved_file(bundle: Path) -> None:
 
 
 def test_models_are_listed() -> None:
-    assert json.loads(_run("models", "resnet*", "--json").stdout)[:2] == ["resnet18", "resnet34"]
+    found = json.loads(_run("models", "resnet*", "--json").stdout)
+    assert [row["name"] for row in found][:2] == ["resnet18", "resnet34"]
 
 
 def test_every_verb_has_help_with_an_example() -> None:
-    for verb in ("train", "evaluate", "predict", "export", "models"):
+    for verb in ("train", "evaluate", "predict", "export", "models", "inspect"):
         assert "Example: sightline" in _run(verb, "--help").stdout
 
 

@@ -194,7 +194,8 @@ def test_the_head_is_the_layer_whose_outputs_are_the_classes(name: str) -> None:
     net, wider = outline(name), _outline_of(name, CLASSES + 1)
     head = {key for key, module in net.named_modules() if module is net.classifier_head}
     assert len(head) == 1
-    differing = [key for key, tensor in net.state_dict().items() if tensor.shape != wider.state_dict()[key].shape]
+    shapes = {key: tensor.shape for key, tensor in wider.state_dict().items()}
+    differing = [key for key, tensor in net.state_dict().items() if tensor.shape != shapes[key]]
     assert differing and all(key.startswith(tuple(head)) for key in differing)
     weight = net.classifier_head.weight
     assert weight.shape[:2] == (CLASSES, net.num_features)

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -91,7 +91,25 @@ def rearrange(x: Value, forward: Callable[[Array], Array], backward: Callable[[A
 
 
 def flatten(x: Value) -> Value:
-    return rearrange(x, lambda a: a.reshape(a.shape[:2]), lambda grad: grad.reshape(x.array.shape))
+    return rearrange(x, lambda array: array.reshape(len(array), -1), lambda grad: grad.reshape(x.array.shape))
+
+
+def crop(x: Value, rows: slice, columns: slice) -> Value:
+    def backward(grad: Array) -> Array:
+        spread = np.zeros_like(x.array)
+        spread[:, :, rows, columns] = grad
+        return spread
+
+    return rearrange(x, lambda array: array[:, :, rows, columns], backward)
+
+
+def pad(
+    x: Value, *, channels: tuple[int, int] = (0, 0), rows: tuple[int, int] = (0, 0), columns: tuple[int, int] = (0, 0)
+) -> Value:
+    """With zeros before and after."""
+    sides = ((0, 0), channels, rows, columns)
+    inner = tuple(slice(before, before + length) for (before, _), length in zip(sides, x.array.shape, strict=True))
+    return rearrange(x, lambda array: np.pad(array, sides), lambda grad: grad[inner])
 
 
 def concatenate(*parts: Value) -> Value:
@@ -128,11 +146,10 @@ class Weights:
 
     Args:
         block: in training or in evaluation.
-        part: of the block, to begin every name with.
     """
 
-    def __init__(self, block: nn.Module, part: str = "") -> None:
-        self.training, self.part = block.training, part
+    def __init__(self, block: nn.Module) -> None:
+        self.training, self.part = block.training, ""
         self.parameters = {name: Value(tensor.detach().numpy().copy()) for name, tensor in block.named_parameters()}
         self.buffers = {name: tensor.numpy().copy() for name, tensor in block.named_buffers()}
 
@@ -149,6 +166,9 @@ class Weights:
         has_bias = f"{self.part}{name}.bias" in self.parameters
         bias = [self.parameter(f"{name}.bias")] if has_bias else []
         return apply("conv2d", x, self.parameter(f"{name}.weight"), *bias, **options)
+
+    def linear(self, name: str, x: Value) -> Value:
+        return apply("linear", x, self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias"))
 
     def norm(self, name: str, x: Value) -> Value:
         statistics = [self.buffers[f"{self.part}{name}.{kind}"] for kind in ("running_mean", "running_var")]
@@ -177,16 +197,22 @@ def conv_norm_act(w: Weights, x: Value, o: Options) -> Value:
     return ACTIVATIONS[o.act](w.conv_norm("conv", "norm", x, stride=o.stride, padding=padding))
 
 
+def same_padded(x: Value, o: Options) -> Value:
+    """TensorFlow's SAME: as many zeros as ceil(size / stride) places need, an odd one after."""
+    totals = [max((-(-size // o.stride) - 1) * o.stride + o.kernel_size - size, 0) for size in x.array.shape[2:]]
+    rows, columns = ((total // 2, total - total // 2) for total in totals)
+    return pad(x, rows=rows, columns=columns)
+
+
+def same_conv(w: Weights, x: Value, o: Options) -> Value:
+    weight, bias = w.parameter("weight"), [w.parameter("bias")] if o.bias else []
+    return apply("conv2d", same_padded(x, o), weight, *bias, stride=o.stride, groups=o.groups)
+
+
 def padded_shortcut(w: Weights, x: Value, o: Options) -> Value:
     missing = o.out_channels - o.in_channels
-    sides = ((0, 0), (missing // 2, missing - missing // 2), (0, 0), (0, 0))
-
-    def backward(grad: Array) -> Array:
-        spread = np.zeros_like(x.array)
-        spread[:, :, :: o.stride, :: o.stride] = grad[:, missing // 2 : missing // 2 + o.in_channels]
-        return spread
-
-    return rearrange(x, lambda array: np.pad(array[:, :, :: o.stride, :: o.stride], sides), backward)
+    every = slice(None, None, o.stride)
+    return pad(crop(x, every, every), channels=(missing // 2, missing - missing // 2))
 
 
 def shortcut(w: Weights, x: Value, o: Options, *, activated: Value | None = None) -> Value:
@@ -276,8 +302,9 @@ def inverted_residual(w: Weights, x: Value, o: Options) -> Value:
     names, out = names_of_parts(o, expands + 1 + squeezes + 1), x
     if expands:
         out = act(w.conv_norm(*names[0], out))
-    places = {"stride": o.stride, "padding": o.kernel_size // 2, "groups": o.expanded_channels}
-    out = act(w.conv_norm(*names[expands], out, **places))
+    zeros = o.kernel_size // 2
+    padded = same_padded(out, o) if o.conv is same_conv2d else pad(out, rows=(zeros, zeros), columns=(zeros, zeros))
+    out = act(w.conv_norm(*names[expands], padded, stride=o.stride, groups=o.expanded_channels))
     if squeezes:
         out = squeeze_excite(w.of(f"block.{expands + 1}"), out, o)
     out = w.conv_norm(*names[-1], out)
@@ -336,13 +363,35 @@ def layer_norm(w: Weights, x: Value, o: Options) -> Value:
 
 
 def l2_pool(w: Weights, x: Value, o: Options) -> Value:
-    p, (height, width) = o.padding, x.array.shape[2:]
-    padded = rearrange(
-        x,
-        lambda array: np.pad(array, ((0, 0), (0, 0), (p, p), (p, p))),
-        lambda grad: grad[:, :, p : p + height, p : p + width],
+    sides = (o.padding, o.padding)
+    return apply(
+        "lp_pool2d", pad(x, rows=sides, columns=sides), norm_type=2, kernel_size=o.kernel_size, stride=o.stride
     )
-    return apply("lp_pool2d", padded, norm_type=2, kernel_size=o.kernel_size, stride=o.stride)
+
+
+def adaptive_average(x: Value, count: int) -> Value:
+    """Each of count x count windows by itself: from floor(i size / count) to ceil((i + 1) size / count)."""
+    height, width = x.array.shape[2:]
+    parts = []
+    for i, j in np.ndindex(count, count):
+        top, left = i * height // count, j * width // count
+        bottom, right = -(-(i + 1) * height // count), -(-(j + 1) * width // count)
+        window = crop(x, slice(top, bottom), slice(left, right))
+        mean = apply("avg_pool2d", window, kernel_size=(bottom - top, right - left))
+        parts.append(pad(mean, rows=(i, count - 1 - i), columns=(j, count - 1 - j)))
+    return reduce(Value.__add__, parts)
+
+
+def auxiliary_pool(w: Weights, x: Value, o: Options) -> Value:
+    if all(size in (14, 15, 16) for size in x.array.shape[2:]):
+        return apply("avg_pool2d", x, kernel_size=5, stride=3)
+    return adaptive_average(x, 4)
+
+
+def auxiliary_head(w: Weights, x: Value, o: Options) -> Value:
+    x = apply("avg_pool2d", x, kernel_size=5, stride=3)
+    x = flatten(rectify(w.conv_norm("conv.conv", "conv.norm", x)))
+    return w.linear("fc2", rectify(w.linear("fc1", x)))
 
 
 # The blocks: how each is made, its formula, and what it is made with.
@@ -356,6 +405,7 @@ class Case:
         make: makes the block from the options.
         formula: what it computes.
         options: what each option is drawn from.
+        sizes: of which the input's height and width are drawn, px.
         call: how the block takes its input.
         prepare: changes the random input, where the block needs a special one.
     """
@@ -363,6 +413,7 @@ class Case:
     make: Callable[..., nn.Module]
     formula: Callable[[Weights, Value, Options], Value]
     options: dict[str, st.SearchStrategy[Any]] = field(default_factory=dict)
+    sizes: Sequence[int] = range(5, 9)
     call: Callable[[nn.Module, Tensor], Tensor] = lambda block, x: block(x)
     prepare: Callable[[Array], Array] = lambda x: x
 
@@ -393,11 +444,18 @@ def dropping(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return make_dropping
 
 
+def make_auxiliary_head(**options: Any) -> nn.Module:
+    head = inception.AuxiliaryHead(pool=nn.AvgPool2d(5, stride=3), unit=conv.ConvNormAct, **options)
+    head.dropout.p = 0.0  # torch's own
+    return head
+
+
 def make_inverted_residual(*, gate: Any, act: Any, expanded_channels: int, **options: Any) -> nn.Module:
     squeeze_unit = None if gate is None else squeeze.SqueezeExcite(expanded_channels, 2, act=act, gate=gate)
     return separable.InvertedResidual(expanded_channels=expanded_channels, act=act, squeeze=squeeze_unit, **options)
 
 
+same_conv2d = partial(conv.SameConv2d, bias=False)
 inverted = {
     "in_channels": st.integers(2, 4),
     "out_channels": st.integers(2, 4),
@@ -406,6 +464,7 @@ inverted = {
     "stride": strides,
     "act": activations,
     "drop_path": probabilities,
+    "conv": one_of([conv.padded_conv, same_conv2d]),
 }
 BLOCKS: dict[str, Case] = {
     "ConvNormAct": Case(
@@ -419,6 +478,18 @@ BLOCKS: dict[str, Case] = {
             "padding": one_of([None, 0, 1]),
             "bias": st.booleans(),
             "act": activations,
+        },
+    ),
+    "SameConv2d": Case(
+        conv.SameConv2d,
+        same_conv,
+        {
+            "in_channels": one_of([2, 4]),
+            "out_channels": one_of([2, 4]),
+            "kernel_size": st.integers(1, 5),
+            "stride": few,
+            "groups": strides,
+            "bias": st.booleans(),
         },
     ),
     "PaddedShortcut": Case(
@@ -514,6 +585,10 @@ BLOCKS: dict[str, Case] = {
             "large_kernel_size": one_of([3, 5]),
         },
     ),
+    "AuxiliaryHead": Case(
+        make_auxiliary_head, auxiliary_head, {"in_channels": few, "num_classes": few}, sizes=(14, 15, 16)
+    ),
+    "AuxiliaryPool": Case(inception.AuxiliaryPool, auxiliary_pool, sizes=(3, 7, 14, 15, 16, 17)),
     "GlobalAvgPool2d": Case(
         pool.GlobalAvgPool2d, lambda w, x, o: flatten(apply("avg_pool2d", x, kernel_size=x.array.shape[2:]))
     ),
@@ -575,8 +650,9 @@ def watch(block: nn.Module) -> list[Array]:
 def test_a_block_is_its_formula(name: str, data: st.DataObject, seed: int, is_training: bool) -> None:
     case, rng = BLOCKS[name], np.random.default_rng(seed)
     drawn = {option: data.draw(strategy, label=option) for option, strategy in case.options.items()}
-    size = data.draw(st.integers(2, 4)), data.draw(st.integers(5, 8)), data.draw(st.integers(5, 8))
-    x = case.prepare(rng.normal(size=(size[0], drawn.get("in_channels", drawn.get("channels", 3)), *size[1:])))
+    num_images, height, width = (data.draw(one_of(numbers)) for numbers in (range(2, 5), case.sizes, case.sizes))
+    channels = drawn.get("in_channels", drawn.get("channels", 3))
+    x = case.prepare(rng.normal(size=(num_images, channels, height, width)))
     block = case.make(**drawn).double().train(is_training)
     fill(block, rng)
     weights = Weights(block)

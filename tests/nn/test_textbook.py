@@ -438,11 +438,27 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def draw_maps(data: st.DataObject, channels: int, kernel_size: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
-    """The shape of maps into which the kernel fits just so, or with up to five pixels to spare."""
-    axes = zip(pair(kernel_size), pair(padding), pair(dilation), strict=True)
-    sizes = [max(kernel_extent(k, d) - 2 * p, 1) + data.draw(st.integers(0, 5)) for k, p, d in axes]
+def draw_maps(
+    data: st.DataObject, channels: int, kernel_size: Any, padding: Any, dilation: Any, overhang: Any = 0
+) -> tuple[int, ...]:
+    """The shape of maps into which the kernel fits just so, or with up to five pixels to spare.
+
+    Args:
+        data: where sizes are drawn from.
+        channels: of the maps.
+        kernel_size: of the kernel.
+        padding: of the maps.
+        dilation: of the kernel.
+        overhang: how far the kernel may hang over, px.
+    """
+    axes = zip(*map(pair, (kernel_size, padding, dilation, overhang)), strict=True)
+    sizes = [max(kernel_extent(k, d) - 2 * p - o, 1) + data.draw(st.integers(0, 5)) for k, p, d, o in axes]
     return (data.draw(st.integers(1, 2)), channels, *sizes)
+
+
+def overhang_of(kernel_size: Any, stride: Any, ceil_mode: bool) -> tuple[int, ...]:
+    """In `ceil_mode` a pool counts a window of which less than a stride hangs over."""
+    return tuple(step - 1 if ceil_mode else 0 for step in pair(stride or kernel_size))
 
 
 def draw_padding(data: st.DataObject, kernel_size: Any) -> tuple[int, ...]:
@@ -474,7 +490,7 @@ def test_maximum_pooling(data: st.DataObject, rng: np.random.Generator) -> None:
     dilation, ceil_mode = data.draw(lengths_from(1, 3)), data.draw(flags)
     padding = draw_padding(data, kernel_size)
     window = kernel_size, stride, padding, dilation, ceil_mode
-    shape = draw_maps(data, 2, kernel_size, padding, dilation)
+    shape = draw_maps(data, 2, kernel_size, padding, dilation, overhang_of(kernel_size, stride, ceil_mode))
     x = rng.permutation(np.prod(shape)).reshape(shape) / 10  # far enough apart for differences
     assume(np.isfinite(textbook.max_pool2d(x, *window)).all())  # else a window sees padding only, and torch fails
     check("max_pool2d", lambda function, x: function(x, *window), [x], rng)
@@ -508,8 +524,10 @@ def test_equal_maxima_by_hand() -> None:
 def test_average_pooling(data: st.DataObject, rng: np.random.Generator) -> None:
     kernel_size, stride = data.draw(lengths_from(1, 4)), data.draw(st.none() | lengths_from(1, 4))
     padding = draw_padding(data, kernel_size)
-    window = kernel_size, stride, padding, data.draw(flags), data.draw(flags)
-    x = rng.normal(size=draw_maps(data, 2, kernel_size, padding, 1))
+    ceil_mode, count_include_pad = data.draw(flags), data.draw(flags)
+    window = kernel_size, stride, padding, ceil_mode, count_include_pad
+    overhang = overhang_of(kernel_size, stride, ceil_mode)
+    x = rng.normal(size=draw_maps(data, 2, kernel_size, padding, 1, overhang))
     check("avg_pool2d", lambda function, x: function(x, *window), [x], rng)
 
 
@@ -518,7 +536,8 @@ def test_average_pooling(data: st.DataObject, rng: np.random.Generator) -> None:
 def test_lp_pooling(data: st.DataObject, rng: np.random.Generator) -> None:
     norm_type, kernel_size = data.draw(st.sampled_from([1, 1.5, 2, 2.0, 3, 4])), data.draw(lengths_from(1, 3))
     stride, ceil_mode = data.draw(st.none() | lengths_from(1, 4)), data.draw(flags)
-    x = rng.uniform(0.1, 2, size=draw_maps(data, 2, kernel_size, 0, 1))
+    overhang = overhang_of(kernel_size, stride, ceil_mode)
+    x = rng.uniform(0.1, 2, size=draw_maps(data, 2, kernel_size, 0, 1, overhang))
     if norm_type in (2, 4):
         x *= rng.choice([-1, 1], size=x.shape)
     check("lp_pool2d", lambda function, x: function(x, norm_type, kernel_size, stride, ceil_mode), [x], rng)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sightline.models import zoo
-from sightline.models.googlenet import AuxiliaryPool, GoogLeNet
+from sightline.models.googlenet import GoogLeNet
+from sightline.nn.inception import AuxiliaryPool
 
 from .costs import multiplications, parameters
 

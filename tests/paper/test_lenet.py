@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sightline.errors import ShapeError
 from sightline.models import zoo
-from sightline.models.lenet import LeNet1998, RadialBasis, Subsampling, squash
+from sightline.models.lenet_1998 import LeNet1998, RadialBasis, Subsampling, squash
 
 from .costs import parameters
 
@@ -109,11 +109,15 @@ def test_the_squashing_function_is_that_of_appendix_a() -> None:
     assert squash(torch.tensor([1.0, -1.0])).tolist() == pytest.approx([1, -1], abs=1e-4)  # f(1) = 1, f(-1) = -1
 
 
+@torch.no_grad()
 def test_every_layer_up_to_f6_is_squashed(net: LeNet1998) -> None:
-    with torch.no_grad():
-        endpoints = net.endpoints(1e4 * images_of(4))
-    assert all(endpoints[layer].abs().max() <= 1.7159 for layer in ("c1", "s2", "c3", "s4", "c5", "f6"))
-    assert endpoints["c1"].abs().max() > 1.7158
+    x = 10 * images_of(4)
+    for name, output in list(net.endpoints(x).items())[:-1]:
+        weighted_sums = net.get_submodule(name)(x).double().numpy()
+        expected = 1.7159 * np.tanh(2 / 3 * weighted_sums)
+        np.testing.assert_allclose(output.numpy(), expected.reshape(output.shape), atol=1e-6, err_msg=name)
+        assert np.abs(weighted_sums - expected).max() > 1e-3
+        x = output
 
 
 @torch.no_grad()

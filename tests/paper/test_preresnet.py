@@ -138,7 +138,7 @@ def test_logits_are_those_of_timm(name: str, output_stride: int) -> None:
     [("preresnet110", 18, 0.5), ("preresnet164", 18, 0.5), ("wrn40_1", 6, 0.7), ("wrn40_2", 6, 0.7)],
 )
 def test_a_thin_network_is_what_its_equations_say(name: str, units: int, gain: float) -> None:
-    """x' = x + F(x), F made of norm, ReLU, convolution; at the first unit and where shapes change both from ReLU(norm(x)).
+    """x' = x + F(x), F of norm, ReLU, convolution; in the first unit and where shapes change, both of ReLU(norm(x)).
 
     Wide networks of width 1 change no shape in their first unit, and their authors' code treats it as any other.
     """
@@ -170,21 +170,22 @@ def test_a_thin_network_is_what_its_equations_say(name: str, units: int, gain: f
 
 @torch.no_grad()
 def test_wide_networks_drop_between_the_convolutions_of_each_unit() -> None:
-    net = zoo.build("wrn40_1", dropout=0.3)
-    inputs: list[Tensor] = []
-    for unit in net.get_submodule("layer2").children():
-        unit.get_submodule("conv2").register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    images = make_images(64, 3, 8, 8)
-    net.eval()(images)
-    whole = [each.clone() for each in inputs]
-    inputs.clear()
-    torch.manual_seed(0)
-    net.train()(images)
-    assert len(whole) == len(inputs) == 6
-    for before, after in zip(whole, inputs, strict=True):
-        zeros = [(each == 0).double().mean().item() for each in (before, after)]
-        assert zeros[1] == pytest.approx(zeros[0] + 0.3 * (1 - zeros[0]), abs=0.05)  # ReLU makes zeros of its own
-    assert not isinstance(dict(net.named_children()).get("dropout"), nn.Dropout)  # and none before the dense layer
+    """arXiv:1605.07146, Fig. 1 (d): what the second convolution of every unit is given."""
+    net = zoo.build("wrn40_1", dropout=0.3).eval()
+    units = [unit for layer in ("layer1", "layer2", "layer3") for unit in net.get_submodule(layer).children()]
+    assert len(units) == 18 and sum(isinstance(module, nn.Dropout) for module in net.modules()) == 18
+    given: list[Tensor] = []
+    for unit in units:
+        channels = unit.get_submodule("norm1").num_features
+        unit.get_submodule("conv2").register_forward_pre_hook(lambda _, args: given.append(args[0]))
+        maps = torch.randn(4, channels, 16, 16)
+        unit(maps)
+        unit.get_submodule("dropout").train()
+        unit(maps)
+        whole, dropped = given[-2:]
+        is_kept = dropped != 0
+        torch.testing.assert_close(dropped[is_kept], whole[is_kept] / 0.7)
+        assert is_kept.sum() / (whole != 0).sum() == pytest.approx(0.7, abs=0.05)
 
 
 def test_the_dense_layer_of_timms_head_starts_as_a_dense_layer_does() -> None:

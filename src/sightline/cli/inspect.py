@@ -48,16 +48,17 @@ def command(
     from rich.console import Console
 
     from sightline.inspection import inspect
-    from sightline.inspection.table import WIDTH, render
+    from sightline.inspection.table import render
 
     summary = inspect(net, size, batch_size=batch_size, time=time)
     if note:
         typer.echo(note, err=True)
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), indent=2))
-        return
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
-    console.print(render(summary, width=console.width, depth=depth), highlight=False)
+    elif (console := Console()).is_terminal:
+        console.print(render(summary, width=console.width, depth=depth), highlight=False)
+    else:
+        typer.echo(summary.text(depth=depth))
 
 
 def _network(
@@ -93,7 +94,8 @@ def _network(
     size = size or zoo.ZOO[model].input_size
     with torch.device("cpu" if with_weights else "meta"):
         net = zoo.build(model, num_classes=num_classes, in_channels=size[0], stem=stem, image_size=size[1:])
-    return net, size, net.stem_reason
+    is_chosen = stem is not None or size != zoo.ZOO[model].input_size
+    return net, size, net.stem_reason if is_chosen else ""
 
 
 def _size(text: str) -> Size:

@@ -39,16 +39,29 @@ def _print_table(rows: "list[Figures]") -> None:
     from sightline.quantities import by, short
 
     console = Console() if Console().is_terminal else Console(width=150)
+    is_wide, has_offers = console.width >= 150, console.width >= 100
+    columns = {
+        "name": [row.name for row in rows],
+        "year": [str(row.year) for row in rows],
+        "params": [short(row.parameters) for row in rows],
+        "MACs": [short(row.macs) for row in rows],
+        "input": [by(row.input_size) for row in rows],
+        "field": [str(row.receptive_field["size_px"]) if row.receptive_field else "" for row in rows],
+        "paper": [row.paper if is_wide else row.paper.partition(f" {row.year}")[0] for row in rows],
+    }
+    if has_offers:
+        columns["offers"] = [", ".join(row.options) for row in rows]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("name", "parameters", "MACs", "input", "field px"):
-        table.add_column(title, justify="left" if title == "name" else "right", no_wrap=True)
-    table.add_column("paper", no_wrap=True, overflow="ellipsis")
-    if console.width >= 100:
-        table.add_column("offers")
-    for row in rows:
-        paper = row.paper if console.width >= 150 else row.paper.partition(", arXiv")[0]
-        field = row.receptive_field["size_px"] if row.receptive_field else ""
-        cells = [row.name, short(row.parameters), short(row.macs), by(row.input_size), str(field), paper]
-        table.add_row(*cells, *([", ".join(row.options)] if console.width >= 100 else []))
+    for title, cells in columns.items():
+        is_text = title in ("name", "paper", "offers")
+        table.add_column(
+            title,
+            justify="left" if is_text else "right",
+            no_wrap=title != "offers",
+            min_width=None if title in ("paper", "offers") else max(map(len, [title, *cells])),
+        )
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*line)
     console.print(table, highlight=False)
-    console.print(f"{len(rows)} networks" if rows else "No network fits.", style="dim")
+    total = f"{len(rows)} networks; field: px that a unit of the last map sees" if rows else "No network fits."
+    console.print(total, style="dim", highlight=False)

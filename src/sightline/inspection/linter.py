@@ -129,7 +129,7 @@ def narrow_view(case: Case) -> Iterator[Finding]:
     weigh the places of the last map one by one, by a dense layer or by attention, are not meant.
     """
     by_name = case.fields.by_name()
-    if not by_name or case.fields.mixed:
+    if not by_name or case.fields.mixed or any(case.fields.lost()):
         return
     name, fields = list(by_name.items())[-1]
     sides = dict(zip(axes_of(case.trace.images.shape[1:]), case.picture, strict=True))
@@ -192,13 +192,13 @@ def lonely_batch_norm(case: Case) -> Iterator[Finding]:
     run = case.training or case.trace
     norms = [each for each in run.operations if _is_batch_norm(each) and len(each.arguments["input"].shape) > 1]
     for operation in norms:
-        shape = operation.arguments["input"].shape
-        if case.training is None and shape[0] * prod(shape[2:]) == 1:
+        count, _, *sides = operation.arguments["input"].shape
+        if case.training is None and count * prod(sides) == 1:
             yield Finding(
                 "lonely-batch-norm",
                 run.name_of(operation.call),
-                f"it gets one value a channel ({shape[0]} picture, {by(shape[2:]) + ' px' if shape[2:] else 'no map'}), and "
-                "no statistics can be made of one value: training fails. Take larger batches or pictures.",
+                "it gets one value a channel (one picture, a map of one unit), of which there are no statistics: "
+                "training fails. Take larger batches or pictures.",
             )
             return
     if norms and case.batch_size == 1:
@@ -268,12 +268,18 @@ def _is_batch_norm(operation: Operation) -> bool:
 
 
 def _is_normalised(ref: TensorRef, readers: dict[int, list[Operation]]) -> bool:
-    """Whether a tensor goes into batch norms and nowhere else, as it is or through a max pool."""
-    reading = [each for each in readers.get(ref.storage, []) if each.name != "detach"]
+    """Whether a tensor goes into batch or instance norms and nowhere else, as it is or through a max pool."""
+    reading = [each for each in readers.get(ref.storage, []) if each.written or not _is_view(each, ref)]
+    by_picture = (1, ref.shape[0] * ref.shape[1], *ref.shape[2:])  # how instance norm hands it to batch norm
     return bool(reading) and all(
-        _is_batch_norm(each) or (each.name.startswith("max_pool") and _is_normalised(each.outputs[0], readers))
+        (_is_batch_norm(each) and each.arguments["input"].shape in (ref.shape, by_picture))
+        or (each.name.startswith("max_pool") and _is_normalised(each.outputs[0], readers))
         for each in reading
     )
+
+
+def _is_view(operation: Operation, ref: TensorRef) -> bool:
+    return all(output.storage == ref.storage for output in operation.outputs)
 
 
 def _fields(sight: Sight) -> list[ReceptiveField]:

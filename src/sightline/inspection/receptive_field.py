@@ -114,6 +114,15 @@ class Fields:
         found = {name: sight.field(axis) for sight in sights[:1] for axis, name in enumerate(names)}
         return {name: value for name, value in found.items() if value is not None}
 
+    def lost(self) -> tuple[str, str]:
+        """The first layer behind which fields are not known, and why; nothing where they are known to the end."""
+        order = {id(call): index for index, call in enumerate(self.trace.calls)}
+        for call in self.trace.calls_as_they_ended():
+            for sight in self.sights.get(order[id(call)], ())[:1]:
+                for reason in sight.lost.values():
+                    return call.name or self.trace.net, reason
+        return "", ""
+
     def by_name(self) -> dict[str, dict[str, ReceptiveField]]:
         """The fields of layers and stages, in the order in which they end; a layer that runs again moves to the end."""
         found: dict[str, dict[str, ReceptiveField]] = {}

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from sightline.inspection.costs import Window, window
 from sightline.inspection.reshaping import RESHAPING
 from sightline.inspection.sight import Dim, Join, Part, Sight, constant, joined, plain, shifted, unknown
 from sightline.inspection.trace import Operation, TensorRef
+from sightline.nn.arithmetic import conv_size
 
 
 @dataclass
@@ -64,7 +66,7 @@ def after(operation: Operation, seen: Seen) -> list[Sight]:
         ShapeError: two paths look at different places, so that no one field describes where they meet.
     """
     inputs = [seen.sight(ref) for ref in operation.inputs]
-    if not any(sight.of_picture for sight in inputs) or operation.name in _CONSTANT:
+    if not operation.outputs or not any(sight.of_picture for sight in inputs) or operation.name in _CONSTANT:
         return [constant(ref.shape) for ref in operation.outputs]
     if operation.name in RESHAPING:
         found: Sight | list[Sight] = RESHAPING[operation.name](operation, inputs[0])
@@ -114,62 +116,45 @@ def _map_norm(operation: Operation, seen: Seen) -> Sight:
 
 
 def _convolution(operation: Operation, seen: Seen) -> Sight:
-    given = operation.arguments
+    given, kernel = operation.arguments, window(operation)
     sight, out = seen.sight(given["input"]), operation.outputs[0].shape
     if seen.sight(given["weight"]).of_picture:
         seen.gated.add(operation.call)  # kernels that were made from the picture
-    kernel, strides, paddings = given["weight"].shape[2:], given["stride"], given["padding"]
-    if given["transposed"]:
-        if any(stride != 1 for stride in strides):
+    if kernel is not None and given["transposed"]:
+        if any(stride != 1 for stride in kernel.stride):
             return _uneven(operation, sight)
-        paddings = [d * (k - 1) - p for k, p, d in zip(kernel, paddings, given["dilation"], strict=True)]
-    return _windows(operation, sight, out, kernel, strides, paddings, given["dilation"])
+        sides = zip(kernel.kernel, kernel.padding, kernel.dilation, strict=True)
+        kernel = replace(kernel, padding=tuple(d * (k - 1) - p for k, p, d in sides))
+    return _windows(operation, sight, (*sight.shape[:1], *out[1:]), kernel)
 
 
 def _pool(operation: Operation, seen: Seen) -> Sight:
     """Max and average pools. `ceil_mode` adds windows at the far end, which moves no other."""
-    given = operation.arguments
-    sight, out = seen.sight(given["self"]), operation.outputs[0].shape
-    kernel = given["kernel_size"]
-    dilation = given.get("dilation") or [1]
-    return _windows(operation, sight, out, kernel, given["stride"] or kernel, given["padding"], dilation)
+    return _windows(operation, seen.sight(operation.arguments["self"]), operation.outputs[0].shape, window(operation))
 
 
 def _adaptive_pool(operation: Operation, seen: Seen) -> Sight:
     """Windows that touch where the sizes divide; else windows of unequal sizes, which no one field describes."""
     sight, out = seen.sight(operation.arguments["self"]), operation.outputs[0].shape
     count = len(operation.arguments["output_size"])
-    sizes = list(zip(sight.shape[-count:], out[-count:], strict=True))
     if all(size == 1 for size in out[-count:]):
         return _over(sight, range(len(out) - count, len(out)), out)
+    sizes = list(zip(sight.shape[-count:], out[-count:], strict=True))
     if any(before % behind for before, behind in sizes):
         return _uneven(operation, sight)
-    kernel = [before // behind for before, behind in sizes]
-    return _windows(operation, sight, out, kernel, kernel, [0], [1])
+    return _windows(operation, sight, out, _touching([before // behind for before, behind in sizes]))
 
 
 def _unfolded(operation: Operation, seen: Seen) -> Sight:
     """`F.unfold`: (N, C, H, W) -> (N, C k k, places): each place holds a window."""
     given = operation.arguments
     sight = seen.sight(given["self"])
-    count = len(given["kernel_size"])
-    sizes = [
-        (size + 2 * p - d * (k - 1) - 1) // s + 1
-        for size, k, s, p, d in zip(
-            sight.shape[-count:],
-            given["kernel_size"],
-            given["stride"],
-            given["padding"],
-            given["dilation"],
-            strict=True,
-        )
-    ]
-    inner = (*sight.shape[:-count], *sizes)
-    windows = _windows(
-        operation, sight, inner, given["kernel_size"], given["stride"], given["padding"], given["dilation"]
-    )
-    places = tuple(part for dim in windows.dims[-count:] for part in dim)
-    return replace(windows, dims=(*windows.dims[: -count - 1], plain(operation.outputs[0].shape[-2]), places))
+    k, s, p, d = (tuple(given[key]) for key in ("kernel_size", "stride", "padding", "dilation"))
+    sides = zip(sight.shape[-2:], k, s, p, d, strict=True)
+    places = [conv_size(size, k, stride=s, padding=p, dilation=d) for size, k, s, p, d in sides]
+    windows = _windows(operation, sight, (*sight.shape[:-2], *places), Window(k, s, p, d, groups=None))
+    rows, columns = windows.dims[-2:]
+    return replace(windows, dims=(*windows.dims[:-3], plain(operation.outputs[0].shape[-2]), rows + columns))
 
 
 def _padded(operation: Operation, seen: Seen) -> Sight:
@@ -192,10 +177,10 @@ def _resized(operation: Operation, seen: Seen) -> Sight:
         if before == behind or not any(part.is_seeing for part in sight.dims[dim]):
             moves[dim] = Move(behind)
             continue
-        window = _resizing_window(operation.name, before // behind, bool(given.get("align_corners")))
-        if before % behind or window is None:
+        found = _resizing_window(operation.name, before // behind, bool(given.get("align_corners")))
+        if before % behind or found is None:
             return _uneven(operation, sight)
-        kernel, first = window
+        kernel, first = found
         moves[dim] = Move(behind, kernel, stride=before // behind, before=-first)
     return _moved(operation, sight, moves)
 
@@ -220,8 +205,8 @@ def _resizing_window(name: str, factor: int, align_corners: bool) -> tuple[int, 
 def _shuffled(operation: Operation, seen: Seen) -> Sight:
     """`pixel_unshuffle`: blocks of the map become channels."""
     sight, out = seen.sight(operation.arguments["self"]), operation.outputs[0].shape
-    factor = [operation.arguments["downscale_factor"]] * 2
-    result = _windows(operation, sight, (*sight.shape[:-2], *out[-2:]), factor, factor, [0], [1])
+    kernel = _touching([operation.arguments["downscale_factor"]] * 2)
+    result = _windows(operation, sight, (*sight.shape[:-2], *out[-2:]), kernel)
     return replace(result, dims=(*result.dims[:-3], plain(out[-3]), *result.dims[-2:]))
 
 
@@ -291,23 +276,22 @@ def _over(sight: Sight, places: Sequence[int], shape: Sequence[int]) -> Sight:
     return replace(sight, dims=tuple(kept), whole=sight.whole | axes)
 
 
-def _windows(
-    operation: Operation,
-    sight: Sight,
-    shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Sight:
-    """After a kernel or a window has gone over the last dimensions; a single number holds for all of them."""
-    count = len(kernel) if len(kernel) > 1 else len(shape) - 2
-    k, s, p, d = (list(each) * count if len(each) == 1 else list(each) for each in (kernel, stride, padding, dilation))
-    first = len(shape) - count
-    moves = {first + i: Move(shape[first + i], k[i], s[i], p[i], d[i]) for i in range(count)}
+def _windows(operation: Operation, sight: Sight, shape: Sequence[int], kernel: Window | None) -> Sight:
+    """After a kernel or a window has gone over the last dimensions."""
+    if kernel is None:
+        return unknown(shape, [sight], f"{operation.name} has no kernel that is known")
+    first = len(shape) - len(kernel.kernel)
+    sides = zip(shape[first:], kernel.kernel, kernel.stride, kernel.padding, kernel.dilation, strict=True)
+    moves = {first + place: Move(*side) for place, side in enumerate(sides)}
     if operation.name == "convolution":
         moves[1] = Move(shape[1])
     return _moved(operation, sight, moves)
+
+
+def _touching(sides: Sequence[int]) -> Window:
+    """Windows that lie side by side."""
+    count = len(sides)
+    return Window(tuple(sides), tuple(sides), (0,) * count, (1,) * count, groups=None)
 
 
 def _moved(operation: Operation, sight: Sight, moves: Mapping[int, Move]) -> Sight:

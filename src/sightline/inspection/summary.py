@@ -26,6 +26,7 @@ class Row:
     Args:
         name: the layer's qualified name, or the stage's; empty for the network itself.
         kind: the layer's class; "stage" for a stage that is no layer.
+        stage: the stage whose output this is; empty for all rows but those that are a stage.
         depth: number of rows that it is inside of.
         window: kernel and stride, where it runs one convolution or pool itself.
         output_shape: of its first output, without the batch.
@@ -40,6 +41,7 @@ class Row:
 
     name: str
     kind: str
+    stage: str
     depth: int
     window: Window | None
     output_shape: tuple[int, ...]
@@ -88,6 +90,7 @@ class Summary:
             where the network cannot be trained on such a batch.
         field: of the last map, by axis; empty where there is none.
         field_at: the layer that makes the last map.
+        field_lost: the first layer behind which fields are not known, and why; empty where they are known to the end.
         gated: layers whose look at the whole map was passed over by convention.
         findings: what the linter says.
         timing: how the times were measured; None where they were not.
@@ -105,6 +108,7 @@ class Summary:
     kept_bytes: int | None
     field: Mapping[str, ReceptiveField]
     field_at: str
+    field_lost: str
     gated: tuple[str, ...]
     findings: tuple[Finding, ...]
     timing: Timing | None
@@ -212,6 +216,7 @@ def inspect(
         kept_bytes=None if training is None else sum(row.kept_bytes or 0 for row in rows),
         field=by_name.get(field_at, {}),
         field_at=field_at,
+        field_lost=": ".join(filter(None, fields.lost())),
         gated=tuple(fields.gated),
         findings=lint(Case(trace, training, why_not, fields, follow(trace, smaller), batch_size)),
         timing=timing,
@@ -245,6 +250,7 @@ def _rows(trace: Trace, fields: Fields, training: Trace | None, timing: Timing |
             Row(
                 name=call.name,
                 kind="stage" if call.layer is None else type(call.layer).__name__,
+                stage=call.stage,
                 depth=call.depth,
                 window=windows[index][0] if len(windows[index]) == 1 else None,
                 output_shape=call.outputs[0].shape[1:] if call.outputs else (),

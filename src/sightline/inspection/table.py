@@ -100,14 +100,18 @@ def _columns(summary: Summary, rows: Sequence[Row], names: Mapping[int, str]) ->
 
 
 def _names(rows: Sequence[Row]) -> dict[int, str]:
-    """Indented names, each without the part that the row around it has already, and the class."""
+    """Indented names, each without the part that the row around it has already, and the class.
+
+    A layer that is a stage of another name is told by both: "conv_head: features.8 Sequential".
+    """
     names, around = {}, [""]
     for row in rows:
         del around[row.depth :]
         outer = next((name for name in reversed(around) if name and row.name.startswith(f"{name}.")), "")
         around.append(row.name)
         own = row.name.removeprefix(f"{outer}.") if outer else row.name
-        names[id(row)] = f"{'  ' * (row.depth - 1)}{own} {row.kind}".rstrip() if row.depth else row.kind
+        stage = f"{row.stage}: " if row.stage not in ("", row.name) else ""
+        names[id(row)] = f"{'  ' * (row.depth - 1)}{stage}{own} {row.kind}" if row.depth else row.kind
     return names
 
 
@@ -115,17 +119,19 @@ def _totals(summary: Summary) -> Table:
     """The sums in words."""
     trained = summary.trained_parameters
     lines = {
-        "parameters": f"{summary.parameters:,} ({three_digits(summary.parameter_bytes / 1e6)} MB), "
+        "parameters": f"{summary.parameters:,} ({short(summary.parameter_bytes)}B), "
         + ("all trained" if trained == summary.parameters else f"{trained:,} trained"),
         "MACs": f"{summary.macs:,} a picture: multiply-accumulates of convolutions and matrix products",
-        "outputs": f"{three_digits(summary.output_bytes / 1e6)} MB a batch, of all operations together",
+        "outputs": f"{short(summary.output_bytes)}B a batch, of all operations together",
         "kept": "a training step on this batch fails"
         if summary.kept_bytes is None
-        else f"{three_digits(summary.kept_bytes / 1e6)} MB a batch, for the backward pass of training",
+        else f"{short(summary.kept_bytes)}B a batch, for the backward pass of training",
     }
     if summary.field:
         size, step = (_by_axis([getattr(f, key) for f in summary.field.values()]) for key in ("size_px", "stride_px"))
         lines["field"] = f"{size} px in steps of {step} px, of the last map ({summary.field_at})"
+    if summary.field_lost:
+        lines["no field"] = f"from here on, {summary.field_lost}"
     if summary.gated:
         lines["gates"] = f"{len(summary.gated)} look at the whole map and are left out of the field, by convention"
     if summary.timing is not None:

@@ -5,6 +5,7 @@ layers used twice and plain functions all show. It runs on the meta device, wher
 weight is read or copied, and a run takes milliseconds for a network of any size.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -267,7 +268,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Why the network did not run through, in one message."""
         where = self.calls[self._running[-1]] if self._running else None
         name = f"; in {where.name} ({type(where.layer).__name__})" if where and where.name and where.layer else ""
-        said = str(error).strip().split("\n")[0] or type(error).__name__
+        said = textwrap.shorten(str(error).strip().split("\n")[0], 200) or type(error).__name__
         failed = str(self._failed or "")
         if isinstance(error, NotImplementedError) or any(each in failed for each in READS_VALUES) or "meta" in said:
             return ConfigError(

@@ -1,4 +1,4 @@
-"""EfficientNet: one network found by search (B0), seven scaled up from it by a rule, and Lite, a form for phones."""
+"""EfficientNet: one network found by search (B0), and seven scaled up from it by a rule (B1 to B7)."""
 
 import math
 from functools import partial
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage, StemName
 from sightline.nn.conv import Norm
-from sightline.nn.init import kaiming_normal_, kaiming_normal_by_group_, uniform_dense_
+from sightline.nn.init import kaiming_normal_, uniform_dense_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.separable import (
     InvertedResidual,
@@ -16,9 +16,7 @@ from sightline.nn.separable import (
     conv_norm,
     inverted_residual_stages,
     keep_size_,
-    relu6,
     round_channels,
-    timm_names,
 )
 from sightline.nn.squeeze import SqueezeExcite
 
@@ -40,7 +38,7 @@ class EfficientNet(Classifier):
     Args:
         num_classes: outputs.
         in_channels: channels of the pictures.
-        width: times the channels of B0, to the next multiple of 8.
+        width: times the channels of B0, rounded to multiples of 8.
         depth: times the units of each stage of B0, rounded up.
         norm_eps: added to the variances that the batch norms divide by.
         norm_momentum: how much of the running statistics a training step replaces.
@@ -85,7 +83,7 @@ class EfficientNet(Classifier):
         self.num_features = round_channels(width * HEAD_CHANNELS)
         self.min_size = (8, 8) if stem == "small" else (32, 32)
         stem_channels = round_channels(width * STEM_CHANNELS)
-        rows = _scaled(width, depth)
+        rows = scaled(width, depth)
         norm = partial(nn.BatchNorm2d, eps=norm_eps, momentum=norm_momentum)
         self.features = nn.Sequential(
             conv_norm(in_channels, stem_channels, 3, stride=2, norm=norm, act=_silu),
@@ -128,101 +126,16 @@ class EfficientNet(Classifier):
         return self.classifier[1]
 
 
-class EfficientNetLite(Classifier):
-    """The networks Lite0 to Lite4, with timm's state-dict names.
-
-    EfficientNet without what accelerators and 8-bit arithmetic handle badly: no squeeze-and-excitation, and ReLU6 for
-    SiLU. The stem, the head and the number of units in the first and the last stage are not scaled.
+def scaled(width: float, depth: float) -> list[StageRow]:
+    """Table 1 with more channels and more units.
 
     Args:
-        num_classes: outputs.
-        in_channels: channels of the pictures.
-        width: times the channels of B0, to the next multiple of 8.
-        depth: times the units of each stage of B0 but the first and the last, rounded up.
-        stem: as in `EfficientNet`.
-        dropout: before the dense layer, in [0, 1).
-        drop_path: probability with which the last unit is left out of a training step; earlier ones in proportion.
-
-    Shape:
-        (N, in_channels, H, W), H and W >= 32 (small: 8) -> (N, num_classes). The last stage sees 1/32 (small: 1/8).
+        width: times the channels, rounded to multiples of 8.
+        depth: times the units of each stage, rounded up.
 
     Reference:
-        Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite", TensorFlow blog, and its code.
-        The network is that of Tan and Le 2019, arXiv:1905.11946.
-
-    Deviation:
-        Padding and the "small" stem: as in `EfficientNet`. The batch norms' eps is the authors' 1e-3, under which
-        their weights were trained; timm has torch's 1e-5.
-
-    Example:
-        >>> net = EfficientNetLite(num_classes=1000, width=1.0, depth=1.0, dropout=0.2)
-        >>> sum(parameter.numel() for parameter in net.parameters())
-        4652008
+        Tan and Le 2019, arXiv:1905.11946, Sec. 3.3.
     """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        in_channels: int = 3,
-        width: float,
-        depth: float,
-        stem: StemName = "imagenet",
-        dropout: float,
-        drop_path: float = 0.2,  # the published code
-    ) -> None:
-        super().__init__()
-        self.num_classes, self.in_channels, self.num_features = num_classes, in_channels, HEAD_CHANNELS
-        self.min_size = (8, 8) if stem == "small" else (32, 32)
-        first, *middle, last = _scaled(width, depth)
-        rows = [first._replace(num_units=1), *middle, last._replace(num_units=1)]
-        norm = partial(nn.BatchNorm2d, eps=1e-3)
-        unit = partial(InvertedResidual, norm=norm, act=relu6, names=timm_names)
-        self.conv_stem = nn.Conv2d(in_channels, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
-        self.bn1 = norm(STEM_CHANNELS)
-        self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(*units)
-                for units in inverted_residual_stages(rows, STEM_CHANNELS, unit, drop_path=drop_path)
-            )
-        )
-        self.conv_head = nn.Conv2d(last.channels, HEAD_CHANNELS, 1, bias=False)
-        self.bn2 = norm(HEAD_CHANNELS)
-        self.act = relu6()
-        self.avgpool = GlobalAvgPool2d()
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
-        kaiming_normal_by_group_(self)
-        uniform_dense_(self)
-        if stem == "small":
-            keep_size_(self)
-
-    def stages(self) -> dict[str, Stage]:
-        return {  # channels of Lite0; sizes with the ImageNet stem, four times as large with the small one
-            "stem": lambda x: self.act(self.bn1(self.conv_stem(x))),  # (N, 32, H/2, W/2)
-            "stage1": self.blocks[0],  # (N, 16, H/2, W/2)
-            "stage2": self.blocks[1],  # (N, 24, H/4, W/4)
-            "stage3": self.blocks[2],  # (N, 40, H/8, W/8)
-            "stage4": self.blocks[3],  # (N, 80, H/16, W/16)
-            "stage5": self.blocks[4],  # (N, 112, H/16, W/16)
-            "stage6": self.blocks[5],  # (N, 192, H/32, W/32)
-            "stage7": self.blocks[6],  # (N, 320, H/32, W/32)
-            "conv_head": lambda x: self.act(self.bn2(self.conv_head(x))),  # (N, 1280, H/32, W/32)
-            "head": self.head,  # (N, num_classes)
-        }
-
-    def head(self, x: Tensor) -> Tensor:
-        """Global average pool and the dense layer."""
-        logits: Tensor = self.classifier(self.dropout(self.avgpool(x)))
-        return logits
-
-    @property
-    def classifier_head(self) -> nn.Linear:
-        return self.classifier
-
-
-def _scaled(width: float, depth: float) -> list[StageRow]:
-    """Table 1 with more channels and more units."""
     return [
         row._replace(channels=round_channels(width * row.channels), num_units=math.ceil(depth * row.num_units))
         for row in TABLE_1
@@ -248,9 +161,8 @@ def _mbconv(
     )
 
 
-VARIANTS: dict[
-    str, tuple[int, dict[str, float]]
-] = {  # px of the pictures; the published code's multipliers and dropout
+# Side of the pictures, px, and the arguments, both from the published code.
+VARIANTS: dict[str, tuple[int, dict[str, float]]] = {
     "efficientnet_b0": (224, {"width": 1.0, "depth": 1.0, "dropout": 0.2}),
     "efficientnet_b1": (240, {"width": 1.0, "depth": 1.1, "dropout": 0.2}),
     "efficientnet_b2": (260, {"width": 1.1, "depth": 1.2, "dropout": 0.3}),
@@ -260,11 +172,4 @@ VARIANTS: dict[
     "efficientnet_b5": (456, {"width": 1.6, "depth": 2.2, "dropout": 0.4, "norm_eps": 1e-3, "norm_momentum": 0.01}),
     "efficientnet_b6": (528, {"width": 1.8, "depth": 2.6, "dropout": 0.5, "norm_eps": 1e-3, "norm_momentum": 0.01}),
     "efficientnet_b7": (600, {"width": 2.0, "depth": 3.1, "dropout": 0.5, "norm_eps": 1e-3, "norm_momentum": 0.01}),
-}
-LITE_VARIANTS: dict[str, tuple[int, dict[str, float]]] = {
-    "efficientnet_lite0": (224, {"width": 1.0, "depth": 1.0, "dropout": 0.2}),
-    "efficientnet_lite1": (240, {"width": 1.0, "depth": 1.1, "dropout": 0.2}),
-    "efficientnet_lite2": (260, {"width": 1.1, "depth": 1.2, "dropout": 0.3}),
-    "efficientnet_lite3": (280, {"width": 1.2, "depth": 1.4, "dropout": 0.3}),
-    "efficientnet_lite4": (300, {"width": 1.4, "depth": 1.8, "dropout": 0.3}),
 }

@@ -38,7 +38,7 @@ class MobileNetV2(Classifier):
     Args:
         num_classes: outputs.
         in_channels: channels of the pictures.
-        width: the paper's width multiplier: times all channels, to the next multiple of 8; the head's 1280 only grow.
+        width: the paper's width multiplier: times all channels, rounded to multiples of 8; the head's 1280 only grow.
         stem: "imagenet", the paper's; "small" keeps stride 1 in the first convolution and in the first strided unit,
             for pictures under about 96 px. The weights have the same shapes with both.
         dropout: before the dense layer, in [0, 1).

@@ -138,7 +138,7 @@ WIDE_VARIANTS = {  # Zagoruyko and Komodakis, Table 8: twice the channels in the
     "wide_resnet50_2": Variant(Bottleneck, (3, 4, 6, 3), 128, 256),
     "wide_resnet101_2": Variant(Bottleneck, (3, 4, 23, 3), 128, 256),  # not in the paper: torchvision's
 }
-RESNEXT_VARIANTS = {  # Xie et al., Table 1: the channels are those of the name, groups x width
+RESNEXT_VARIANTS = {  # Xie et al., Tables 1 and 4: the channels are those of the name, groups x width
     "resnext50_32x4d": Variant(Bottleneck, (3, 4, 6, 3), 32 * 4, 256, groups=32),
     "resnext101_32x8d": Variant(Bottleneck, (3, 4, 23, 3), 32 * 8, 256, groups=32),  # not in the paper: torchvision's
     "resnext101_64x4d": Variant(Bottleneck, (3, 4, 23, 3), 64 * 4, 256, groups=64),

@@ -15,6 +15,7 @@ from sightline.models import (
     convnext,
     densenet,
     efficientnet,
+    efficientnet_lite,
     googlenet,
     mobilenet_v1,
     mobilenet_v2,
@@ -32,7 +33,8 @@ from sightline.models.cifar_preresnet import CifarPreResNet
 from sightline.models.cifar_resnet import CifarResNet
 from sightline.models.convnext import ConvNeXt
 from sightline.models.densenet import DenseNet
-from sightline.models.efficientnet import EfficientNet, EfficientNetLite
+from sightline.models.efficientnet import EfficientNet
+from sightline.models.efficientnet_lite import EfficientNetLite
 from sightline.models.googlenet import GoogLeNet
 from sightline.models.lenet import LeNet5
 from sightline.models.lenet_1998 import LeNet1998
@@ -325,7 +327,7 @@ ZOO: dict[str, Entry] = {
     },
     **{
         name: Entry(EfficientNetLite, row, "Liu 2020", 2020, (3, px, px), ("stem", "dropout", "drop_path"))
-        for name, (px, row) in efficientnet.LITE_VARIANTS.items()
+        for name, (px, row) in efficientnet_lite.VARIANTS.items()
     },
     **{
         name: Entry(

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from sightline.nn.conv import Activation, Norm
+from sightline.nn.conv import Activation, Conv, Norm, padded_conv
 from sightline.nn.drop import StochasticDepth, depth_decay
 
 Layers = OrderedDict[str, nn.Module]
@@ -32,7 +32,7 @@ def round_channels(channels: float) -> int:
         Sandler et al. 2018, in their published code; Tan and Le 2019 likewise.
 
     Example:
-        >>> [round_channels(width * 24) for width in (0.5, 0.75, 1.0, 1.1)]
+        >>> [round_channels(width * 24) for width in (0.5, 0.75, 1.0, 1.1)]  # 12, 18, 24 and 26.4
         [16, 24, 24, 24]
     """
     nearest = max(8, int(channels + 4) // 8 * 8)
@@ -46,6 +46,7 @@ def conv_norm(
     *,
     stride: int = 1,
     groups: int = 1,
+    conv: Conv = padded_conv,
     norm: Norm,
     act: Activation | None = None,
 ) -> nn.Sequential:
@@ -54,16 +55,15 @@ def conv_norm(
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: side of the square kernel, px; odd, and padded so that stride 1 keeps the size.
+        kernel_size: side of the square kernel, px; odd.
         stride: step of the kernel, px.
         groups: parts that channels are split into; `in_channels` of them make the convolution depthwise.
+        conv: makes the convolution, and so says how it is padded.
         norm: from a number of channels to a normalisation.
         act: makes the activation; None leaves the output linear.
     """
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups, bias=False
-    )
-    return nn.Sequential(conv, norm(out_channels), *([] if act is None else [act()]))
+    layer = conv(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=False)
+    return nn.Sequential(layer, norm(out_channels), *([] if act is None else [act()]))
 
 
 def torchvision_names(parts: Sequence[nn.Module]) -> Layers:
@@ -81,9 +81,8 @@ def timm_names(parts: Sequence[nn.Module]) -> Layers:
     convs = ("conv_pw", "conv_dw", "conv_pwl") if len(parts) == 3 else ("conv_dw", "conv_pw")
     layers: Layers = OrderedDict()
     for number, (conv, part) in enumerate(zip(convs, parts, strict=True), start=1):
-        layers.update(
-            zip((conv, f"bn{number}", f"act{number}"), part.children(), strict=False)
-        )  # the last may have none
+        names = (conv, f"bn{number}", f"act{number}")  # the last part has no activation
+        layers.update(zip(names, part.children(), strict=False))
     return layers
 
 
@@ -126,6 +125,7 @@ class InvertedResidual(nn.Sequential):
         expanded_channels: channels between; with as many as come in, the first 1x1 is left out.
         kernel_size: of the depthwise convolution.
         stride: of the depthwise convolution.
+        conv: makes the depthwise convolution, and so says how it is padded.
         norm: from a number of channels to a normalisation.
         act: makes the activations.
         squeeze: a unit between the depthwise convolution and the last 1x1, on `expanded_channels`; None for none.
@@ -154,6 +154,7 @@ class InvertedResidual(nn.Sequential):
         expanded_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        conv: Conv = padded_conv,
         norm: Norm = nn.BatchNorm2d,
         act: Activation,
         squeeze: nn.Module | None = None,
@@ -170,6 +171,7 @@ class InvertedResidual(nn.Sequential):
                 kernel_size,
                 stride=stride,
                 groups=expanded_channels,
+                conv=conv,
                 norm=norm,
                 act=act,
             )

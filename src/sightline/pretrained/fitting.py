@@ -80,8 +80,15 @@ def num_classes_of(file: WeightsFile, net: Classifier) -> int | None:
         net: the network, with any number of classes.
     """
     head = _path_of(net, net.classifier_head)
-    outputs = [value.shape[0] for name, value in file.declared.items() if _lies_in(name, head) and value.shape]
-    return outputs[0] if outputs else None
+    pairs = [
+        (file.declared[name].shape, value.shape)
+        for name, value in net.state_dict().items()
+        if _lies_in(name, head) and name in file.declared
+    ]
+    outputs = [theirs[0] for theirs, own in pairs if theirs and theirs[1:] == own[1:]]
+    if pairs and not outputs:  # a head of another form: `fit` names it
+        return net.num_classes
+    return min(outputs, default=None)
 
 
 def fit(net: Classifier, file: WeightsFile) -> Fit:
@@ -125,9 +132,9 @@ def fit(net: Classifier, file: WeightsFile) -> Fit:
     dropped = [name for name in file.declared if name not in own]
     unexpected = [name for name in dropped if not _is_optional(name, net)]
     if missing or unexpected or differing:
-        parts = (_listed("missing", missing), _listed("unexpected", unexpected), _listed("different", differing))
+        told = (_listed("missing", missing), _listed("unexpected", unexpected), _listed("different", differing))
         raise BundleError(
-            f"{file.path} does not fit {_called(net)}: {'; '.join(filter(None, parts))}. "
+            f"{file.path} does not fit {_called(net)}: {'; '.join(filter(None, told))}. "
             "Choose the network and the options that the weights were made with."
         )
 

@@ -29,19 +29,23 @@ def download(name: str) -> tuple[Path, str]:
     except ImportError:
         raise MissingExtraError("huggingface_hub", extra="hub", purpose=f"fetch {PREFIX}{name}") from None
     repository, _, revision = name.partition("@")
+    lacking: list[Exception] = []
 
     def fetch(file: str) -> Path | None:
-        """None where the repository has no such file."""
         try:
             return Path(hf_hub_download(repository, file, revision=revision or None))
-        except LocalEntryNotFoundError:  # no connection, and not fetched before: nobody knows whether the hub has it
-            raise
-        except EntryNotFoundError:
+        except EntryNotFoundError as error:
+            lacking.append(error)
             return None
 
     try:
         config = fetch(CONFIG)
         weights = fetch(WEIGHTS) or fetch(PICKLED_WEIGHTS)
+        if config is None or weights is None:
+            # Without a connection nobody knows whether the hub has what no earlier run has fetched.
+            for error in lacking:
+                if isinstance(error, LocalEntryNotFoundError):
+                    raise error
     except (OSError, ValueError) as error:  # connections and answers of the hub; names that are none
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(

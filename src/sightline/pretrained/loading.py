@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-import torch
-
 from sightline.bundle import CONFIG, Bundle, save_bundle
 from sightline.data.preprocess import Interpolation, Preprocess
 from sightline.errors import ConfigError
@@ -73,9 +71,8 @@ def create_model(
         ConfigError, MissingExtraError, BundleError: as in `zoo.build` and `load_pretrained`.
 
     Example:
-        >>> net = create_model("resnet18", num_classes=5, stem="small")
-        >>> net(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 5])
+        >>> create_model("resnet20", num_classes=5).fc
+        Linear(in_features=64, out_features=5, bias=True)
     """
     if weights is None:
         return zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
@@ -112,14 +109,16 @@ def load_pretrained(
     name = name or cast(str, source.model)
     asked = {option: value for option, value in options.items() if value is not None}
     options = cast(zoo.Options, {**options_of(source, name), **asked})
-    shapes = _on_meta(name, num_classes, in_channels, options)
-    file = in_our_names(open_weights(source.file), shapes, by_order=source.by_order)
+    file = open_weights(source.file)
+    net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
+    file = in_our_names(file, net, by_order=source.by_order)
     if num_classes is None:
-        num_classes = num_classes_of(file, shapes)
+        num_classes = num_classes_of(file, net)
         if num_classes is None:
             raise ConfigError(f"the weights {source.spelled} have no head for {name}. Say num_classes.")
-    plan = fit(_on_meta(name, num_classes, in_channels, options), file)
-    net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
+        if num_classes != net.num_classes:
+            net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
+    plan = fit(net, file)
     fill(net, plan, file)
     is_known = source.classes is not None and len(source.classes) == num_classes and not plan.has_new_head
     return Pretrained(
@@ -232,9 +231,3 @@ def options_of(source: Source, name: str) -> zoo.Options:
     """
     stem = {"stem": "imagenet"} if "stem" in zoo.ZOO[name].options else {}
     return cast(zoo.Options, {**stem, **source.options})
-
-
-def _on_meta(name: str, num_classes: int | None, in_channels: int | None, options: zoo.Options) -> Classifier:
-    """The network's names and shapes: no memory is taken before the file is known to fit."""
-    with torch.device("meta"):
-        return zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
