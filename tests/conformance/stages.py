@@ -83,8 +83,8 @@ STAGES: dict[str, Shapes] = {
     **dict.fromkeys(("resnet18", "resnet34"), _resnet(1)),
     **dict.fromkeys(("resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"), _resnet(4)),
     **dict.fromkeys(("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"), _resnet(4)),
-    **dict.fromkeys(("resnetv2_18", "resnetv2_34"), {**_resnet(1), "norm": (512, 1, 1)}),
-    **dict.fromkeys(("resnetv2_50", "resnetv2_101", "resnetv2_152"), {**_resnet(4), "norm": (2048, 1, 1)}),
+    **{key: {**_resnet(1), "norm": (512, 1, 1)} for key in ("resnetv2_18", "resnetv2_34")},
+    **{key: {**_resnet(4), "norm": (2048, 1, 1)} for key in ("resnetv2_50", "resnetv2_101", "resnetv2_152")},
     **dict.fromkeys(("plain18", "plain34"), _resnet(1)),
     **dict.fromkeys(("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"), _CIFAR_RESNET),
     **dict.fromkeys(("plain20", "plain32", "plain44", "plain56", "plain110"), _CIFAR_RESNET),
@@ -139,6 +139,9 @@ STAGES: dict[str, Shapes] = {
     "airbench94": {"stem": (24, 31, 31), "group1": (64, 15, 15), "group2": (256, 7, 7), "group3": (256, 3, 3)},
     "airbench_small": {"stem": (24, 31, 31), "group1": (32, 15, 15), "group2": (64, 7, 7), "group3": (128, 3, 3)},
 }
+
+# These take minutes even without weights, and differ from resnet110 and preresnet164 in depth alone: in `make proofs`.
+DEEPEST = ("resnet1202", "preresnet1001")
 
 SIZES: dict[str, tuple[int, int]] = {  # (height, width) of networks that need more than 32x32 px
     **{"alexnet": (64, 64), "alexnet_2012": (67, 67), "zfnet": (47, 47)},

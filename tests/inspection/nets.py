@@ -35,7 +35,7 @@ class Staged(nn.Module):
         self.blocks = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
         self.fc = nn.Linear(8, 2)
 
-    def stages(self) -> dict[str, Callable[[Tensor], Tensor]]:
+    def named_stages(self) -> dict[str, Callable[[Tensor], Tensor]]:
         return {
             "stem": lambda x: self.relu(self.conv(x)),
             "body": self.blocks,
@@ -43,7 +43,7 @@ class Staged(nn.Module):
         }
 
     def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages().values():
+        for stage in self.named_stages().values():
             x = stage(x)
         return x
 

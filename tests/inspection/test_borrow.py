@@ -120,7 +120,7 @@ def test_layers_and_stages_are_told_once_each_and_in_order() -> None:
         ("leave", "head", (1, 2), "head"),
         ("leave", "", (1, 2), ""),
     ]
-    assert list(net.stages()) == ["stem", "body", "head"] and "stages" not in vars(net)
+    assert list(net.named_stages()) == ["stem", "body", "head"] and "named_stages" not in vars(net)
 
 
 def test_a_method_of_that_name_that_means_something_else_is_left_alone() -> None:

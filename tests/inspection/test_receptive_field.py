@@ -135,8 +135,8 @@ def halves(net: Function, x: Tensor) -> Tensor:
     """Two halves of the channels, treated differently, written into one tensor piece by piece."""
     first, second = net.widen(x).chunk(2, dim=1)
     out = torch.zeros_like(torch.cat([first, second], 1))
-    out[:, : first.shape[1]] = net.big(first)
-    out[:, first.shape[1] :] += net.small(second)
+    out[:, : first.shape[1]] += net.big(first)
+    out[:, first.shape[1] :] = net.small(second)
     return out
 
 
@@ -148,11 +148,12 @@ def framed(net: Function, x: Tensor) -> Tensor:
 
 
 def late_view(net: Function, x: Tensor) -> Tensor:
-    """A view that is taken before its source is written."""
+    """A view that is taken, and read, before its source is written."""
     y = x * 1
     rows = y.permute(0, 2, 3, 1)
+    _ = rows.exp()
     y += F.pad(F.avg_pool2d(x, 5, 1), (2, 2, 2, 2))
-    return rows.permute(0, 3, 1, 2)
+    return (rows * 1).permute(0, 3, 1, 2)
 
 
 def twice(net: Function, x: Tensor) -> Tensor:
@@ -278,8 +279,9 @@ def test_gates_and_statistics_do_not_count_and_are_marked(net: nn.Module, gates:
     assert all(field == ReceptiveField(5, 1, 0) for field in list(fields.by_name().values())[-1].values())
 
 
-def test_batch_norm_is_no_gate() -> None:
-    assert follow(record(chain(conv(3), nn.BatchNorm2d(1)), (1, 8, 8))).gated == []
+def test_batch_norm_and_layer_norm_of_channels_are_no_gates() -> None:
+    for net in (chain(conv(3), nn.BatchNorm2d(1)), NETS["channels last"]):
+        assert follow(record(net, (1, 16, 16))).gated == []
 
 
 @pytest.mark.parametrize(
@@ -294,9 +296,10 @@ def test_batch_norm_is_no_gate() -> None:
         Function(lambda net, x: net.fc(x.flatten(2)).unflatten(2, (14, 14)), fc=nn.Linear(196, 196)),
         Function(lambda _, x: (x.flatten(2).mT @ x.flatten(2)).softmax(-1) @ x.flatten(2).mT),
         Function(lambda _, x: x.flatten(2).softmax(-1)),
+        Function(lambda _, x: x * x.flatten(2).softmax(-1).view_as(x)),  # a gate of its own for each place
         Function(lambda _, x: torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1)),
     ],
-    ids=["avg", "max", "mean", "amax", "sum", "dense", "mixer", "attention", "softmax", "pyramid"],
+    ids=["avg", "max", "mean", "amax", "sum", "dense", "mixer", "attention", "softmax", "places", "pyramid"],
 )
 def test_what_sees_everything_has_no_size(end: nn.Module) -> None:
     net = chain(conv(3), end, nn.Identity())

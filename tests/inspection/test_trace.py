@@ -94,7 +94,7 @@ def test_values_stay_out_of_it() -> None:
 
 def test_tensors_that_are_no_parameters_are_followed_as_well() -> None:
     def forward(net: Function, x: Tensor) -> Tensor:
-        return x * net.scale + torch.arange(4) + torch.zeros(4, device="cpu") + net.constant.to("cpu")
+        return x.to("cpu") * net.scale + torch.arange(4) + torch.zeros(4, device="cpu") + net.constant.to("cpu")
 
     net = Function(forward)
     net.scale, net.constant = torch.ones(4), torch.tensor(2.0)

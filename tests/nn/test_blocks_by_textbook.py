@@ -303,7 +303,7 @@ def inverted_residual(w: Weights, x: Value, o: Options) -> Value:
     if expands:
         out = act(w.conv_norm(*names[0], out))
     zeros = o.kernel_size // 2
-    padded = same_padded(out, o) if o.conv is same_conv2d else pad(out, rows=(zeros, zeros), columns=(zeros, zeros))
+    padded = same_padded(out, o) if o.conv is conv.SameConv2d else pad(out, rows=(zeros, zeros), columns=(zeros, zeros))
     out = act(w.conv_norm(*names[expands], padded, stride=o.stride, groups=o.expanded_channels))
     if squeezes:
         out = squeeze_excite(w.of(f"block.{expands + 1}"), out, o)
@@ -455,7 +455,6 @@ def make_inverted_residual(*, gate: Any, act: Any, expanded_channels: int, **opt
     return separable.InvertedResidual(expanded_channels=expanded_channels, act=act, squeeze=squeeze_unit, **options)
 
 
-same_conv2d = partial(conv.SameConv2d, bias=False)
 inverted = {
     "in_channels": st.integers(2, 4),
     "out_channels": st.integers(2, 4),
@@ -464,7 +463,7 @@ inverted = {
     "stride": strides,
     "act": activations,
     "drop_path": probabilities,
-    "conv": one_of([conv.padded_conv, same_conv2d]),
+    "conv": one_of([conv.padded_conv, conv.SameConv2d]),
 }
 BLOCKS: dict[str, Case] = {
     "ConvNormAct": Case(

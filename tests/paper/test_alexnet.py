@@ -113,7 +113,7 @@ def test_the_first_stage_is_convolution_relu_normalisation_pool(net: AlexNet2012
     normalised = maps / (2 + 1e-4 * total) ** 0.75  # Sec. 3.3
     windows = [normalised[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3] for y in range(7) for x in range(7)]
     expected = np.stack([window.max(axis=(1, 2)) for window in windows], axis=1).reshape(96, 7, 7)
-    np.testing.assert_allclose(loud.stages()["conv1"](images)[0].numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(loud.named_stages()["conv1"](images)[0].numpy(), expected, rtol=1e-4, atol=1e-5)
     assert np.median((maps / 2**0.75)[maps > 0] / normalised[maps > 0]) > 1.2
 
 
@@ -165,5 +165,5 @@ def test_a_size_at_which_nothing_would_be_left_is_refused() -> None:
     net = outline("alexnet_2012", image_size=(67, 67))
     x = torch.zeros(1, 3, 66, 66, device="meta")
     with pytest.raises(RuntimeError, match="Output size is too small"):  # 67 is no larger than it has to be
-        for stage in net.stages().values():
+        for stage in net.named_stages().values():
             x = stage(x)

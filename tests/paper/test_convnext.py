@@ -74,7 +74,7 @@ def test_stochastic_depth_of_table_5_rises_from_zero(name: str) -> None:
 
 @torch.no_grad()
 def test_a_unit_is_the_formula_of_figure_4() -> None:
-    unit = zoo.build("convnext_tiny").stages()["stage1"][1].eval()
+    unit = zoo.build("convnext_tiny").named_stages()["stage1"][1].eval()
     unit.layer_scale.copy_(torch.linspace(0.5, 1.5, 96)[:, None, None])
     unit.block[2].weight.copy_(torch.linspace(1.5, 0.5, 96))
     weights = {key: value.double().numpy() for key, value in unit.state_dict().items()}

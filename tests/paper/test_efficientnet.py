@@ -102,7 +102,7 @@ def test_width_and_depth_scale_as_published(name: str, channels: list[int], unit
     net = outline(name)
     *found, _ = shapes(net, 64).values()
     assert [shape[0] for shape in found] == channels
-    stages = [stage for key, stage in net.stages().items() if key.startswith("stage")]
+    stages = [stage for key, stage in net.named_stages().items() if key.startswith("stage")]
     assert [len(stage) for stage in stages] == units  # type: ignore[arg-type]
 
 

@@ -225,7 +225,7 @@ def test_the_minimum_is_no_larger_than_it_has_to_be(name: str, stem: str, least:
     assert net.min_size == (least, least)
     x = torch.zeros(1, 3, least - 1, least - 1, device="meta")
     with pytest.raises(RuntimeError, match="Output size is too small"):
-        for stage in net.stages().values():
+        for stage in net.named_stages().values():
             x = stage(x)
 
 

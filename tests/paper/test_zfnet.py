@@ -97,7 +97,7 @@ def test_a_size_at_which_nothing_would_be_left_is_refused() -> None:
     net = outline(image_size=(47, 47))
     x = torch.zeros(1, 3, 46, 46, device="meta")
     with pytest.raises(RuntimeError, match="Output size is too small"):  # 47 is no larger than it has to be
-        for stage in net.stages().values():
+        for stage in net.named_stages().values():
             x = stage(x)
 
 

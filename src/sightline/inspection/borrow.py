@@ -85,8 +85,8 @@ def swap_in_twins(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
 def watch(net: nn.Module, enter: Enter, leave: Leave) -> None:
     """Calls `enter` and `leave` around every run of a layer, and of the stages of a network that names them.
 
-    A network names its stages with a method `stages()` that returns {name: callable}, and follows it in its forward. A
-    stage that is a layer is not told twice: the layer's own call carries the stage's name.
+    A network names its stages with a method `named_stages()` that returns {name: callable}, and follows it in its
+    forward. A stage that is a layer is not told twice: the layer's own call carries the stage's name.
 
     To be called in a `borrowed` block, which takes the hooks off again.
 
@@ -124,7 +124,7 @@ def watch(net: nn.Module, enter: Enter, leave: Leave) -> None:
 
     for name, layer in net.named_modules():
         hook(name, layer)
-    stages = getattr(net, "stages", None)
+    stages = getattr(net, "named_stages", None)
     if callable(stages) and not isinstance(stages, nn.Module):
 
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +133,7 @@ def watch(net: nn.Module, enter: Enter, leave: Leave) -> None:
                 return found  # something else of the same name
             return {name: around(name, stage) for name, stage in found.items()}
 
-        vars(net)["stages"] = watched
+        vars(net)["named_stages"] = watched
 
 
 def title(net: nn.Module) -> str:

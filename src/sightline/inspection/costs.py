@@ -84,7 +84,6 @@ def output_bytes(trace: Trace) -> list[int]:
         known.update(ref.storage for ref in operation.inputs)
         first = operation.outputs[0].storage if operation.outputs else None
         found.append(0 if first is None or first in known else trace.num_bytes[first])
-        known.update(ref.storage for ref in operation.outputs)
     return found
 
 

@@ -34,7 +34,7 @@ def receptive_field(
 
     Returns:
         The fields by the layers' qualified names, in the order in which they end; of a layer that runs twice, the last.
-        Where the network names its stages (a method `stages()`), those too, such as "stem", "layer1".
+        Where the network names its stages (a method `named_stages()`), those too, such as "stem", "layer1".
 
     Raises:
         ShapeError: the input does not fit, paths that look at different places meet, or height and width differ.

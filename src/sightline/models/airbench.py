@@ -70,7 +70,7 @@ class Airbench(Classifier):
             nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
         self.whiten.weight.requires_grad_(False)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {
             "stem": self.stem,  # (N, 24, H-1, W-1) for 3 channels
             "group1": self.group1,  # (N, 64, H/2, W/2), rounded down

@@ -69,7 +69,7 @@ class AlexNet(Classifier):
             nn.Linear(4096, num_classes),
         )
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # for 224x224 px
             "conv1": self.features[:3],  # (N, 64, 27, 27)
             "conv2": self.features[3:6],  # (N, 192, 13, 13)
@@ -148,7 +148,7 @@ class AlexNet2012(Classifier):
         for layer in (self.conv2, self.conv4, self.conv5, self.fc6, self.fc7):
             nn.init.ones_(layer.bias)  # type: ignore[arg-type]  # the ReLU after it passes nearly everything at first
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # for 227x227 px
             "conv1": lambda x: self.pool(self.norm(self.relu(self.conv1(x)))),  # (N, 96, 27, 27)
             "conv2": lambda x: self.pool(self.norm(self.relu(self.conv2(x)))),  # (N, 256, 13, 13)

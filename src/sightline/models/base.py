@@ -16,8 +16,8 @@ OutputStride = Literal[8, 16, 32]
 class Classifier(nn.Module, ABC):
     """A network from pictures to logits, made of named stages.
 
-    A subclass sets the attributes and says once, in `stages`, what runs in which order; `forward` and `endpoints` both
-    follow that.
+    A subclass sets the attributes and says once, in `named_stages`, what runs in which order; `forward` and
+    `endpoints` both follow that.
 
     Attributes:
         num_classes: outputs.
@@ -46,7 +46,7 @@ class Classifier(nn.Module, ABC):
     model_args: Mapping[str, Any]
 
     @abstractmethod
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         """The network in order. The last stage is "head", whose output is the logits."""
 
     @property
@@ -56,7 +56,7 @@ class Classifier(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_shape(x)
-        for stage in self.stages().values():
+        for stage in self.named_stages().values():
             x = stage(x)
         return x
 
@@ -69,7 +69,7 @@ class Classifier(nn.Module, ABC):
         self._check_shape(images)
         outputs = {}
         x = images
-        for name, stage in self.stages().items():
+        for name, stage in self.named_stages().items():
             outputs[name] = x = stage(x)
         return outputs
 

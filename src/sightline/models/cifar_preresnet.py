@@ -77,7 +77,7 @@ class CifarPreResNet(Classifier):
         kaiming_normal_(self)
         stochastic_depth_(self, drop_path)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # out = 16, 64 with bottlenecks
             "stem": self.conv1,  # (N, 16, H, W)
             "layer1": self.layer1,  # (N, out, H, W)

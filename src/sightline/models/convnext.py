@@ -76,7 +76,7 @@ class ConvNeXt(Classifier):
         )
         trunc_normal_(self, std=0.02)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # channels of convnext_tiny; sizes with the ImageNet stem, four times as large with the small one
             "stem": self.features[0],  # (N, 96, H/4, W/4)
             "stage1": self.features[1],  # (N, 96, H/4, W/4)

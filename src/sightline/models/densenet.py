@@ -106,7 +106,7 @@ class DenseNet(Classifier):
         self.classifier = nn.Linear(channels, num_classes)
         kaiming_normal_fan_in_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         blocks = {name: part for name, part in self.features.items() if name.startswith(("denseblock", "transition"))}
         return {  # densenet121 with the ImageNet stem | densenet40_k12
             "stem": self.stem,  # (N, 64, H/4, W/4) | (N, 16, H, W)

@@ -102,7 +102,7 @@ class EfficientNet(Classifier):
         if stem == "small":
             keep_size_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # channels of B0; sizes with the ImageNet stem, four times as large with the small one
             "stem": self.features[0],  # (N, 32, H/2, W/2)
             "stage1": self.features[1],  # (N, 16, H/2, W/2)

@@ -82,7 +82,7 @@ class EfficientNetLite(Classifier):
         if stem == "small":
             keep_size_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # channels of Lite0; sizes with the ImageNet stem, four times as large with the small one
             "stem": lambda x: self.act(self.bn1(self.conv_stem(x))),  # (N, 32, H/2, W/2)
             "stage1": self.blocks[0],  # (N, 16, H/2, W/2)

@@ -116,7 +116,7 @@ class GoogLeNet(Classifier):
         self.fc = nn.Linear(self.num_features, num_classes)
         initialise(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # sizes with the ImageNet stem; four times as large with the small one
             "conv1": self.conv1,  # (N, 64, H/2, W/2)
             "conv3": self.conv3_of_pooled,  # (N, 192, H/4, W/4)
@@ -156,7 +156,7 @@ class GoogLeNet(Classifier):
         self._check_shape(images)
         heads = {"inception4a": self.aux1, "inception4d": self.aux2}
         x, auxiliary = images, []
-        for name, stage in self.stages().items():
+        for name, stage in self.named_stages().items():
             x = stage(x)
             head = heads.get(name)
             if head is not None:

@@ -49,7 +49,7 @@ class LeNet5(Classifier):
         self.fc2 = nn.Linear(120, 84)  # F6
         self.fc3 = nn.Linear(84, num_classes)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {
             "s2": lambda x: self.pool(self.relu(self.conv1(x))),  # (N, 6, 14, 14) for 32 px
             "s4": lambda x: self.pool(self.relu(self.conv2(x))),  # (N, 16, 5, 5)

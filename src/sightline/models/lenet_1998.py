@@ -65,7 +65,7 @@ class LeNet1998(Classifier):
         self.output = RadialBasis(84, num_classes)
         uniform_by_inputs_(self.modules())
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # for 32 px
             "c1": lambda x: squash(self.c1(x)),  # (N, 6, 28, 28)
             "s2": lambda x: squash(self.s2(x)),  # (N, 6, 14, 14)

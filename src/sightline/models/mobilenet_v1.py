@@ -72,7 +72,7 @@ class MobileNetV1(Classifier):
         if stem == "small":
             keep_size_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # sizes with the ImageNet stem, four times as large with the small one
             "stem": lambda x: self.act(self.bn1(self.conv_stem(x))),  # (N, 32, H/2, W/2)
             "stage1": self.blocks[0],  # (N, 64, H/2, W/2)

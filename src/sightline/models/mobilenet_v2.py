@@ -91,7 +91,7 @@ class MobileNetV2(Classifier):
         if stem == "small":
             keep_size_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         stem, *units, conv_head = self.features
         stages = [in_turn(units[start:end]) for start, end in itertools.pairwise(self._stage_ends)]
         return {  # sizes with the ImageNet stem, four times as large with the small one

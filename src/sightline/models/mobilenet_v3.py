@@ -124,7 +124,7 @@ class MobileNetV3(Classifier):
         if stem == "small":
             keep_size_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         """A stage is a run of units of one width; sizes with the ImageNet stem, large / small network."""
         stem, *units, conv_head = self.features
         stages = [in_turn(units[start:end]) for start, end in itertools.pairwise(self._stage_ends)]

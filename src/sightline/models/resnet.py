@@ -92,7 +92,7 @@ class ResNet(Classifier):
         kaiming_normal_(self)
         stochastic_depth_(self, drop_path)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # sizes with the ImageNet stem; four times as large with the small one
             "stem": self.stem,  # (N, 64, H/4, W/4)
             "layer1": self.layer1,  # (N, out, H/4, W/4), out = 64 with BasicBlock, 256 with Bottleneck

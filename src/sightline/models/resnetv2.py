@@ -1,8 +1,8 @@
 """Pre-activation ResNet for ImageNet, 18 to 152 layers."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,8 +11,6 @@ from sightline.nn.conv import relu
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.preactivation import PreActBasicBlock, PreActBottleneck
 from sightline.nn.residual import LATE_STAGES, residual_stage, stochastic_depth_
-
-_TIMM_NAMES = {f"layer{number}.": f"stages.{number - 1}.blocks." for number in (1, 2, 3, 4)}
 
 
 class ResNetV2(Classifier):
@@ -76,25 +74,25 @@ class ResNetV2(Classifier):
         pool = nn.Identity() if is_small else nn.MaxPool2d(3, stride=2, padding=1)
         self.stem = nn.Sequential(OrderedDict(conv=conv, pool=pool))
         third, fourth = LATE_STAGES[output_stride]
-        self.layer1 = residual_stage(block, 64, 64, out, num_blocks[0])
-        self.layer2 = residual_stage(block, out, 128, 2 * out, num_blocks[1], stride=2)
-        self.layer3 = residual_stage(block, 2 * out, 256, 4 * out, num_blocks[2], **third._asdict())
-        self.layer4 = residual_stage(block, 4 * out, 512, 8 * out, num_blocks[3], **fourth._asdict())
+        self.stages = nn.Sequential(
+            _stage(residual_stage(block, 64, 64, out, num_blocks[0])),
+            _stage(residual_stage(block, out, 128, 2 * out, num_blocks[1], stride=2)),
+            _stage(residual_stage(block, 2 * out, 256, 4 * out, num_blocks[2], **third._asdict())),
+            _stage(residual_stage(block, 4 * out, 512, 8 * out, num_blocks[3], **fourth._asdict())),
+        )
         self.norm = nn.BatchNorm2d(8 * out)
         self.relu = relu()
         kaiming_normal_(self)
         self.head = _Head(8 * out, num_classes, dropout)  # after the first weights: a dense layer has torch's default
         stochastic_depth_(self, drop_path)
-        self.register_state_dict_post_hook(_to_timm)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_from_timm)  # type: ignore[no-untyped-call]
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # sizes with the ImageNet stem; four times as large with the small one
             "stem": self.stem,  # (N, 64, H/4, W/4)
-            "layer1": self.layer1,  # (N, out, H/4, W/4), out = 64 with PreActBasicBlock, 256 with PreActBottleneck
-            "layer2": self.layer2,  # (N, 2 out, H/8, W/8)
-            "layer3": self.layer3,  # (N, 4 out, H/16, W/16), at an output_stride of 8: H/8, W/8
-            "layer4": self.layer4,  # (N, 8 out, H/32, W/32), at an output_stride of s: H/s, W/s
+            "layer1": self.stages[0],  # (N, out, H/4, W/4), out = 64 with PreActBasicBlock, 256 with PreActBottleneck
+            "layer2": self.stages[1],  # (N, 2 out, H/8, W/8)
+            "layer3": self.stages[2],  # (N, 4 out, H/16, W/16), at an output_stride of 8: H/8, W/8
+            "layer4": self.stages[3],  # (N, 8 out, H/32, W/32), at an output_stride of s: H/s, W/s
             "norm": self.last_activation,  # as layer4
             "head": self.head,  # (N, num_classes)
         }
@@ -109,6 +107,11 @@ class ResNetV2(Classifier):
         return self.head.fc
 
 
+def _stage(blocks: nn.Module) -> nn.Sequential:
+    """A run of units under timm's name for it."""
+    return nn.Sequential(OrderedDict(blocks=blocks))
+
+
 class _Head(nn.Module):
     """Global average pool and the dense layer, which timm writes as a 1x1 convolution."""
 
@@ -121,23 +124,6 @@ class _Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.dropout(self.avgpool(x)))
         return logits.flatten(1)
-
-
-def _to_timm(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
-    """Names the stages as timm does, in a state dict to be saved; `stages` itself is a method's name here."""
-    _rename(state_dict, {prefix + ours: prefix + theirs for ours, theirs in _TIMM_NAMES.items()})
-
-
-def _from_timm(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
-    """The inverse, in a state dict to be loaded."""
-    _rename(state_dict, {prefix + theirs: prefix + ours for ours, theirs in _TIMM_NAMES.items()})
-
-
-def _rename(state_dict: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Exchanges beginnings of names in place, and leaves the order as it is."""
-    for key in list(state_dict):
-        new = next((new + key.removeprefix(old) for old, new in names.items() if key.startswith(old)), key)
-        state_dict[new] = state_dict.pop(key)
 
 
 class Variant(NamedTuple):

@@ -50,7 +50,7 @@ class SimpleCNN(Classifier):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels[-1], num_classes)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {
             "block1": self.block1,  # (N, 32, H/2, W/2)
             "block2": self.block2,  # (N, 64, H/4, W/4)

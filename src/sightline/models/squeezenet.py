@@ -89,7 +89,7 @@ class SqueezeNet(Classifier):
         kaiming_uniform_(self.modules())
         normal_([last], std=0.01)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         conv1, *fires = (self.features[start:end] for start, end in itertools.pairwise(self._ends))
         return {
             "conv1": conv1,  # (N, 96, H/2, W/2), 1.1: 64; small stem: H, W

@@ -79,7 +79,7 @@ class VGG(Classifier):
         kaiming_normal_(self)
         normal_(self.classifier, std=0.01)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         blocks = [self.features[start:end] for start, end in itertools.pairwise(self._block_ends)]
         return {
             "block1": blocks[0],  # (N, 64, H/2, W/2)

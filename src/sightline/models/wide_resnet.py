@@ -65,7 +65,7 @@ class WideResNet(Classifier):
         kaiming_normal_(self)
         stochastic_depth_(self, drop_path)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {
             "stem": self.conv1,  # (N, 16, H, W)
             "layer1": self.layer1,  # (N, 16 k, H, W)

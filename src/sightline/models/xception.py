@@ -78,7 +78,7 @@ class Xception(Classifier):
         self.fc = nn.Linear(2048, num_classes)
         kaiming_normal_(self)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # sizes from the paper's 299 px; the small stem gives (H, H/2, H/4, H/8)
             "stem": self.stem,  # (N, 64, 147, 147)
             "block1": self.block1,  # (N, 128, 74, 74)

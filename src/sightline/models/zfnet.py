@@ -73,7 +73,7 @@ class ZFNet(Classifier):
         self.dropout = nn.Dropout(dropout)
         normal_(self.modules(), std=0.01)
 
-    def stages(self) -> dict[str, Stage]:
+    def named_stages(self) -> dict[str, Stage]:
         return {  # for 224x224 px; unlike AlexNet, Fig. 3 pools before it normalises
             "conv1": lambda x: self.norm(self.pool(self.relu(self.conv1(x)))),  # (N, 96, 55, 55)
             "conv2": lambda x: self.norm(self.pool(self.relu(self.conv2(x)))),  # (N, 256, 13, 13)

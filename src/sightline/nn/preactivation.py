@@ -65,13 +65,11 @@ class PreActBasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.norm1(x))
-        shortcut = x if self.downsample is None else self.downsample(activated)
-        out = self.conv1(activated)
-        out = self.conv2(self.dropout(self.relu(self.norm2(out))))
-        out = self.drop_path(out)
-        out += shortcut
-        result: Tensor = out
-        return result
+        branch = self.conv1(activated)
+        branch = self.conv2(self.dropout(self.relu(self.norm2(branch))))
+        out: Tensor = self.drop_path(branch)
+        out += x if self.downsample is None else self.downsample(activated)
+        return out
 
 
 class PreActBottleneck(nn.Module):
@@ -121,11 +119,9 @@ class PreActBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.norm1(x))
-        shortcut = x if self.downsample is None else self.downsample(activated)
-        out = self.conv1(activated)
-        out = self.conv2(self.relu(self.norm2(out)))
-        out = self.conv3(self.relu(self.norm3(out)))
-        out = self.drop_path(out)
-        out += shortcut
-        result: Tensor = out
-        return result
+        branch = self.conv1(activated)
+        branch = self.conv2(self.relu(self.norm2(branch)))
+        branch = self.conv3(self.relu(self.norm3(branch)))
+        out: Tensor = self.drop_path(branch)
+        out += x if self.downsample is None else self.downsample(activated)
+        return out
