@@ -33,6 +33,7 @@ bench-models: $(VENV)-reference/made
 
 proofs: $(VENV)/test
 	$(BIN)/pytest -m proof
+	$(BIN)/python benchmarks/imagenet_photos.py
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/claim.py
 

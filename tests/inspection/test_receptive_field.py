@@ -95,6 +95,17 @@ def test_number_3_has_paths_of_other_strides() -> None:
         receptive_field(THREE, (1, 16, 16))
 
 
+def test_paths_that_are_written_side_by_side_have_to_fit_too() -> None:
+    def forward(net: Function, x: Tensor) -> Tensor:
+        out = torch.zeros(1, 2, 8, 8)
+        out[:, :1] = net.a(x)
+        out[:, 1:] = net.b(x)
+        return out
+
+    with pytest.raises(ShapeError, match=r"^Function: two paths whose first units look at pixels 0 and 0\.5 cannot be"):
+        receptive_field(Function(forward, a=conv(3, 2, 1), b=nn.AvgPool2d(2, 2)), (1, 16, 16))
+
+
 def test_number_4_is_shifted_at_8_px() -> None:
     with pytest.raises(ShapeError, match=r"^0: two paths whose first units look at pixels 0 and 1 cannot be joined"):
         receptive_field(chain(FOUR, nn.ReLU()), (1, 8, 8))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ import sightline as sl
 from sightline.bundle import Bundle, open_bundle
 from sightline.pretrained import Pretrained, find_weights, load_pretrained, save_pretrained
 from sightline.pretrained.known import PACKAGES, imagenet_classes
+from tests.paper.rule import make_images
 
 NAME = "efficientnet_lite0"
 UNITS = (1, 2, 2, 3, 3, 4, 1)  # in each stage: Tan and Le 2019, arXiv:1905.11946, Table 1
@@ -60,6 +62,18 @@ def test_every_tensor_is_in_its_place(loaded: Pretrained, theirs: dict[str, torc
     places = {f"{names[old.rpartition('.')[0]]}.{old.rpartition('.')[2]}": old for old in theirs}
     assert sorted(places) == sorted(ours)
     assert [name for name, old in places.items() if not torch.equal(ours[name], theirs[old])] == []
+
+
+@torch.no_grad()
+def test_the_network_answers_as_timms_does() -> None:
+    """Recorded from tf_efficientnet_lite0 of timm 1.0.31 with the same file, float64."""
+    logits = load_pretrained(NAME).net.eval().double()(make_images(2, 3, 224, 224).double())
+    expected = [
+        [-1.3518810841951967, 1.383585728388815, 1.6133112033049013, 1.43459777730066],
+        [-1.1547907142774987, 2.0151827362524957, 0.4946302264537408, 1.5788248548043482],
+    ]
+    assert logits[:, :4].numpy() == pytest.approx(np.array(expected), rel=0, abs=1e-9)
+    assert logits.argmax(dim=1).tolist() == [908, 885]
 
 
 def test_what_came_with_them_is_told(loaded: Pretrained) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from sightline.errors import ConfigError, ShapeError, nearest
-from sightline.inspection.reshaping import WRITING
-from sightline.inspection.rules import Seen, after
-from sightline.inspection.sight import Join, Sight, constant, of_picture, unknown
-from sightline.inspection.trace import Call, Operation, TensorRef, Trace, record
+from sightline.inspection.reshaping import written_through
+from sightline.inspection.rules import after
+from sightline.inspection.sight import Join, Seen, Sight, constant, of_picture, unknown
+from sightline.inspection.trace import Operation, TensorRef, Trace, record
 from sightline.nn.arithmetic import ReceptiveField
 
 AXES = ("depth", "height", "width")  # of a picture; of sounds and texts the last
@@ -116,19 +116,16 @@ class Fields:
 
     def lost(self) -> tuple[str, str]:
         """The first layer behind which fields are not known, and why; nothing where they are known to the end."""
-        order = {id(call): index for index, call in enumerate(self.trace.calls)}
-        for call in self.trace.calls_as_they_ended():
-            for sight in self.sights.get(order[id(call)], ())[:1]:
-                for reason in sight.lost.values():
-                    return call.name or self.trace.net, reason
-        return "", ""
+        if not any(sight.lost for sight in self.sights.get(0, ())):
+            return "", ""
+        firsts = ((call, sight) for call in self.trace.calls_as_they_ended() for sight in self.sights[call.index][:1])
+        return next((call.name or self.trace.net, reason) for call, sight in firsts for reason in sight.lost.values())
 
     def by_name(self) -> dict[str, dict[str, ReceptiveField]]:
         """The fields of layers and stages, in the order in which they end; a layer that runs again moves to the end."""
         found: dict[str, dict[str, ReceptiveField]] = {}
-        order = {id(call): index for index, call in enumerate(self.trace.calls)}
         for call in self.trace.calls_as_they_ended():
-            fields = self.of(order[id(call)])
+            fields = self.of(call.index)
             for name in dict.fromkeys((call.name, call.stage)):
                 found.pop(name, None)
                 if name and fields:
@@ -168,11 +165,10 @@ class _Walk:
         """Goes through the run."""
         trace = self.found.trace
         ended = iter(trace.calls_as_they_ended())
-        index = {id(call): place for place, call in enumerate(trace.calls)}
         call = next(ended, None)
         for step in range(len(trace.operations) + 1):
             while call is not None and call.last == step:
-                self._note(index[id(call)], call)
+                self.found.sights[call.index] = tuple(self.sight(ref) for ref in call.outputs)
                 call = next(ended, None)
             if step < len(trace.operations):
                 self._step(trace.operations[step])
@@ -192,17 +188,13 @@ class _Walk:
             self._read[ref] = now, sight
         return sight
 
-    def _note(self, place: int, call: Call) -> None:
-        self.found.sights[place] = tuple(self.sight(ref) for ref in call.outputs)
-
     def _step(self, operation: Operation) -> None:
-        self.found.before.append([self.sight(ref) for ref in operation.inputs])
+        before = [self.sight(ref) for ref in operation.inputs]
         try:
             sights = after(operation, self.seen)
         except ShapeError as error:
-            self.found.problems.append(ShapeError(f"{self.found.trace.name_of(operation.call)}: {error}"))
-            reason = "paths that look at different places meet"
-            sights = [unknown(ref.shape, self.found.before[-1], reason) for ref in operation.outputs]
+            sights = [self._shifted(operation, ref, before, error) for ref in operation.outputs]
+        self.found.before.append(before)
         self.found.after.append(sights)
         written = operation.written
         for place, (ref, sight) in enumerate(zip(operation.outputs, sights, strict=True)):
@@ -216,17 +208,23 @@ class _Walk:
                 self._sights[ref] = sight
 
     def _write(self, ref: TensorRef, sight: Sight) -> None:
+        """Changes a tensor in place: a view by changing what it is a view of."""
         before = self.sight(ref)
         self._writes[ref.storage] = self._writes.get(ref.storage, 0) + 1
         if ref not in self._views:
             self._sights[ref] = sight
-            return
-        if sight == before:
-            return
-        operation, _ = self._views[ref]
-        source = operation.inputs[0]
-        base = self.sight(source)
-        if operation.name in WRITING:
-            self._write(source, WRITING[operation.name](operation, base, sight, self.seen.join))
-        else:
-            self._write(source, unknown(source.shape, [base, sight], f"written through {operation.name}"))
+        elif sight != before:
+            operation, _ = self._views[ref]
+            source = operation.inputs[0]
+            base = self.sight(source)
+            try:
+                self._write(source, written_through(operation, base, sight, self.seen.join))
+            except ShapeError as error:
+                self._write(source, self._shifted(operation, source, [base, sight], error))
+
+    def _shifted(self, operation: Operation, ref: TensorRef, inputs: list[Sight], error: ShapeError) -> Sight:
+        """What is left where paths meet that look at different places."""
+        problem = f"{self.found.trace.name_of(operation.call)}: {error}"
+        if problem not in map(str, self.found.problems):
+            self.found.problems.append(ShapeError(problem))
+        return unknown(ref.shape, inputs, "paths that look at different places meet")

@@ -1,13 +1,25 @@
 """Operations that only move numbers: views, slices, permutations; and what a write into a view does to its source.
 
 A rule gets the operation and the sight of the tensor that it reads, and says what the outputs see. `RESHAPING` has the
-rules that read, `WRITING` those that carry a change of a view back into the tensor that it is a view of.
+rules that read, `written_through` carries a change of a view back into the tensor that it is a view of.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from sightline.inspection.sight import Dim, Join, Part, Sight, joined, plain, regrouped, shifted, smaller, unknown
+from sightline.inspection.sight import (
+    Dim,
+    Join,
+    Part,
+    Sight,
+    axes_in,
+    joined,
+    plain,
+    regrouped,
+    shifted,
+    smaller,
+    unknown,
+)
 from sightline.inspection.trace import Operation
 
 Reader = Callable[[Operation, Sight], Sight | list[Sight]]
@@ -37,7 +49,7 @@ def _squeezed(operation: Operation, sight: Sight) -> Sight:
     places = range(len(sight.dims)) if dim is None else [dim] if isinstance(dim, int) else dim
     gone = {place % len(sight.dims) for place in places if sight.shape[place] == 1}
     left = replace(sight, dims=tuple(each for place, each in enumerate(sight.dims) if place not in gone))
-    axes = [part.axis for place in gone for part in sight.dims[place] if part.is_seeing and part.axis is not None]
+    axes = {axis for place in gone for axis in axes_in(sight.dims[place])}
     return left.losing(axes, "the only unit along it was taken out")
 
 
@@ -55,7 +67,7 @@ def _sliced(operation: Operation, sight: Sight) -> Sight:
 
 def _selected(operation: Operation, sight: Sight) -> Sight:
     dim = operation.arguments["dim"] % len(sight.dims)
-    axes = [part.axis for part in sight.dims[dim] if part.is_seeing and part.axis is not None]
+    axes = axes_in(sight.dims[dim])
     left = replace(sight, dims=(*sight.dims[:dim], *sight.dims[dim + 1 :]))
     return left.losing(axes, "one row or column was taken out")
 
@@ -93,8 +105,8 @@ def _repeated(operation: Operation, sight: Sight) -> Sight:
     shape = operation.outputs[0].shape
     dims = ((),) * (len(shape) - len(sight.dims)) + sight.dims
     moved = [dim if _is_of(dim, size) else plain(size) for dim, size in zip(dims, shape, strict=True)]
-    axes = [p.axis for dim, size in zip(dims, shape, strict=True) if not _is_of(dim, size) for p in dim if p.is_seeing]
-    return replace(sight, dims=tuple(moved)).losing([a for a in axes if a is not None], "the map is repeated")
+    axes = {axis for dim, size in zip(dims, shape, strict=True) if not _is_of(dim, size) for axis in axes_in(dim)}
+    return replace(sight, dims=tuple(moved)).losing(axes, "the map is repeated")
 
 
 def _reordered(operation: Operation, sight: Sight) -> Sight:
@@ -191,6 +203,23 @@ def _is_of(dim: Dim, size: int) -> bool:
     return count == size
 
 
+def written_through(operation: Operation, base: Sight, view: Sight, join: Join) -> Sight:
+    """What a tensor's units see after a view of it was written.
+
+    Args:
+        operation: that made the view.
+        base: the tensor's sight before.
+        view: the view's sight now.
+        join: of two fields where the written numbers stand beside others.
+
+    Raises:
+        ShapeError: the others look at different places.
+    """
+    if operation.name not in _WRITING:
+        return unknown(base.shape, [base, view], f"written through {operation.name}")
+    return _WRITING[operation.name](operation, base, view, join)
+
+
 RESHAPING: dict[str, Reader] = {
     **dict.fromkeys(("alias", "detach", "clone", "lift", "_conj"), _same),
     **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "reshape"), _viewed),
@@ -207,7 +236,7 @@ RESHAPING: dict[str, Reader] = {
     **dict.fromkeys(("flip", "roll", "index_select"), _reordered),
     "index": _indexed,
 }
-WRITING: dict[str, Writer] = {
+_WRITING: dict[str, Writer] = {
     **dict.fromkeys(("alias", "detach", "view", "_unsafe_view", "_reshape_alias", "unsqueeze", "squeeze"), _write_view),
     **dict.fromkeys(("permute", "transpose", "t"), _write_permuted),
     "slice": _write_slice,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from sightline.inspection.trace import Operation, TensorRef
 from sightline.nn.arithmetic import ReceptiveField
 
 BATCH = -1  # the axis of the batch, beside the picture's own 0, 1, ...
@@ -80,6 +81,26 @@ class Sight:
             reason: why.
         """
         return replace(self, lost={**dict.fromkeys(axes, reason), **self.lost})
+
+
+@dataclass
+class Seen:
+    """What is known so far, for the rules to look up and to add to.
+
+    Args:
+        sight: of a tensor, now.
+        join: of two fields into one, where paths meet.
+        gated: calls in which a factor that sees the whole map was passed over, or statistics over the map were.
+        mixed: calls in which places of the map are weighed one by one: a dense layer on the map, or attention.
+    """
+
+    sight: Callable[[TensorRef], Sight]
+    join: Join
+    gated: set[int] = field(default_factory=set)
+    mixed: set[int] = field(default_factory=set)
+
+
+Rule = Callable[[Operation, Seen], Sight | list[Sight]]
 
 
 def of_picture(shape: Sequence[int]) -> Sight:
@@ -160,13 +181,13 @@ def joined(
                 continue
             if _size(given) != size:  # one unit, repeated along the others
                 if not is_product:
-                    lost.update(dict.fromkeys(_axes(given), "a map of one unit is spread over a larger one"))
+                    lost.update(dict.fromkeys(axes_in(given), "a map of one unit is spread over a larger one"))
             elif all(part.axis is None for part in dim):
                 dim = given
             elif [(p.size, p.axis) for p in dim] == [(p.size, p.axis) for p in given]:
                 dim = tuple(_joined_part(one, other, join) for one, other in zip(dim, given, strict=True))
             else:
-                lost.update(dict.fromkeys(_axes(dim + given), "maps of different layouts are combined"))
+                lost.update(dict.fromkeys(axes_in(dim + given), "maps of different layouts are combined"))
         dims.append(dim)
     return Sight(tuple(dims), whole=_whole(views), lost=lost), any(gated)
 
@@ -203,6 +224,21 @@ def regrouped(sight: Sight, shape: Sequence[int]) -> Sight:
     return replace(sight, dims=tuple(dims))
 
 
+def over(sight: Sight, places: Sequence[int], shape: Sequence[int]) -> Sight:
+    """After a reduction over some dimensions: every unit then sees all along their axes.
+
+    Args:
+        sight: before.
+        places: the dimensions.
+        shape: after; the dimensions are gone from it, or of size 1.
+    """
+    axes = {axis for place in places for axis in axes_in(sight.dims[place])}
+    kept = [(() if place in places else dim) for place, dim in enumerate(sight.dims)]
+    if len(shape) != len(kept):
+        kept = [dim for place, dim in enumerate(sight.dims) if place not in places]
+    return replace(sight, dims=tuple(kept), whole=sight.whole | axes)
+
+
 def shifted(given: ReceptiveField, units: int, *, step: int = 1) -> ReceptiveField:
     """The field after units were added in front, and only every step-th was kept.
 
@@ -212,6 +248,15 @@ def shifted(given: ReceptiveField, units: int, *, step: int = 1) -> ReceptiveFie
         step: 1 keeps all.
     """
     return ReceptiveField(given.size_px, given.stride_px * step, given.padding_px + units * given.stride_px)
+
+
+def axes_in(dim: Dim) -> set[int]:
+    """The axes of the picture along which units stand in a dimension.
+
+    Args:
+        dim: its parts.
+    """
+    return {part.axis for part in dim if part.is_seeing and part.axis is not None}
 
 
 def smaller(one: ReceptiveField, other: ReceptiveField) -> ReceptiveField:
@@ -226,10 +271,6 @@ def smaller(one: ReceptiveField, other: ReceptiveField) -> ReceptiveField:
 
 def _size(dim: Dim) -> int:
     return prod(part.size for part in dim)
-
-
-def _axes(dim: Dim) -> set[int]:
-    return {part.axis for part in dim if part.is_seeing and part.axis is not None}
 
 
 def _mapped(sight: Sight) -> set[int]:

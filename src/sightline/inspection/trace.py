@@ -81,6 +81,7 @@ class Call:
         name: the layer's qualified name, or the stage's; empty for the network itself.
         layer: the module; None for a stage that is a plain function.
         parent: index of the call that it ran in; None for the network itself.
+        index: of this call in `Trace.calls`.
         depth: number of calls that it ran in.
         first: index of the first operation that ran in it, here or further in.
         last: index behind the last one.
@@ -92,6 +93,7 @@ class Call:
     name: str
     layer: nn.Module | None
     parent: int | None
+    index: int
     depth: int
     first: int
     last: int = -1
@@ -220,9 +222,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def enter(self, name: str, layer: nn.Module | None, stage: str) -> None:
         """A layer begins to run."""
         parent = self._running[-1] if self._running else None
-        depth = len(self._running)
-        self._running.append(len(self.calls))
-        self.calls.append(Call(name, layer, parent, depth, first=len(self.operations), stage=stage))
+        call = Call(name, layer, parent, len(self.calls), len(self._running), len(self.operations), stage=stage)
+        self._running.append(call.index)
+        self.calls.append(call)
 
     def leave(self, name: str, stage: str, output: Any) -> None:
         """The layer that began last has run."""

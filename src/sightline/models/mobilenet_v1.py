@@ -93,4 +93,4 @@ class MobileNetV1(Classifier):
         return self.classifier
 
 
-VARIANTS = {"mobilenet_v1": 1.0}  # width
+VARIANTS = {"mobilenet_v1": {"width": 1.0}}

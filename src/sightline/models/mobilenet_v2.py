@@ -117,4 +117,4 @@ class MobileNetV2(Classifier):
         return self.classifier[1]
 
 
-VARIANTS = {"mobilenet_v2": 1.0}  # width
+VARIANTS = {"mobilenet_v2": {"width": 1.0}}

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -170,7 +170,7 @@ def _bneck(in_channels: int, row: Bneck, norm: Norm) -> InvertedResidual:
     )
 
 
-VARIANTS: dict[str, tuple[list[Bneck], int]] = {  # units, and features of the dense layer before the last
-    "mobilenet_v3_small": (SMALL, 1024),
-    "mobilenet_v3_large": (LARGE, 1280),
+VARIANTS: dict[str, dict[str, Any]] = {  # hidden: features of the dense layer before the last
+    "mobilenet_v3_small": {"units": SMALL, "hidden": 1024},
+    "mobilenet_v3_large": {"units": LARGE, "hidden": 1280},
 }

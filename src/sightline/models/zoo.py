@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Unpack, get_args
 
 from typing_extensions import TypedDict  # pydantic reads the plan, and wants this one before Python 3.12
@@ -206,144 +207,71 @@ def _choose_stem(asked: Mapping[str, Any], entry: Entry, image_size: tuple[int, 
 
 _IMAGENET = (3, 224, 224)
 _CIFAR = (3, 32, 32)
-_HE = "He et al. 2015, arXiv:1512.03385"
-_HE_2016 = "He et al. 2016, arXiv:1603.05027"
-_ZAGORUYKO = "Zagoruyko and Komodakis 2016, arXiv:1605.07146"
-_RESNET_OPTIONS: tuple[Option, ...] = ("stem", "dropout", "drop_path", "output_stride")
-_HUANG = "Huang et al. 2016, arXiv:1608.06993"
-_TAN = "Tan and Le 2019, arXiv:1905.11946"
+
+
+def _family(
+    builder: Callable[..., Classifier],
+    variants: Mapping[str, Any],
+    paper: str,
+    year: int,
+    options: tuple[Option, ...] = (),
+    *,
+    input_size: tuple[int, int, int] = _IMAGENET,
+    num_classes: int = 1000,
+) -> dict[str, Entry]:
+    """The rows of a family whose variants differ in nothing but their arguments, given as mappings or named tuples."""
+    rows = {name: row if isinstance(row, Mapping) else row._asdict() for name, row in variants.items()}
+    return {name: Entry(builder, row, paper, year, input_size, options, num_classes) for name, row in rows.items()}
+
+
+_of_cifar = partial(_family, input_size=_CIFAR, num_classes=10)
+_LECUN = partial(Entry, row={}, paper="LeCun et al. 1998", year=1998, input_size=(1, 32, 32), num_classes=10)
+_HE = "He et al. 2015, arXiv:1512.03385", 2015
+_HE_2016 = "He et al. 2016, arXiv:1603.05027", 2016
+_ZAGORUYKO = "Zagoruyko and Komodakis 2016, arXiv:1605.07146", 2016
+_HUANG = "Huang et al. 2016, arXiv:1608.06993", 2016
+_TAN = "Tan and Le 2019, arXiv:1905.11946", 2019
+_RESNET: tuple[Option, ...] = ("stem", "dropout", "drop_path", "output_stride")
+_EFFICIENTNET: tuple[Option, ...] = ("stem", "dropout", "drop_path")
 ZOO: dict[str, Entry] = {
-    "simple_cnn": Entry(SimpleCNN, {}, "tutorials", 2015, _CIFAR, ("dropout",), num_classes=10),
-    "lenet5": Entry(LeNet5, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",), num_classes=10),
-    "lenet5_1998": Entry(LeNet1998, {}, "LeCun et al. 1998", 1998, (1, 32, 32), ("image_size",), num_classes=10),
+    **_of_cifar(SimpleCNN, {"simple_cnn": {}}, "tutorials", 2015, ("dropout",)),
+    "lenet5": _LECUN(LeNet5, options=("image_size",)),
+    "lenet5_1998": _LECUN(LeNet1998, options=("image_size",)),
     "alexnet": Entry(AlexNet, {}, "Krizhevsky 2014, arXiv:1404.5997", 2014, _IMAGENET, ("dropout",)),
     "alexnet_2012": Entry(AlexNet2012, {}, "Krizhevsky et al. 2012", 2012, (3, 227, 227), ("dropout", "image_size")),
     "zfnet": Entry(ZFNet, {}, "Zeiler and Fergus 2013, arXiv:1311.2901", 2013, _IMAGENET, ("dropout", "image_size")),
-    **{
-        name: Entry(VGG, row, "Simonyan and Zisserman 2014, arXiv:1409.1556", 2014, _IMAGENET, ("dropout",))
-        for name, row in vgg.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            GoogLeNet,
-            row,
-            "Szegedy et al. 2014, arXiv:1409.4842",
-            2014,
-            _IMAGENET,
-            ("stem", "dropout", "aux_heads"),
-        )
-        for name, row in googlenet.VARIANTS.items()
-    },
-    **{
-        name: Entry(ResNet, row._asdict(), _HE, 2015, _IMAGENET, _RESNET_OPTIONS)
-        for name, row in resnet.VARIANTS.items()
-    },
-    **{
-        name: Entry(ResNet, row._asdict(), _ZAGORUYKO, 2016, _IMAGENET, _RESNET_OPTIONS)
-        for name, row in resnet.WIDE_VARIANTS.items()
-    },
-    **{
-        name: Entry(ResNet, row._asdict(), "Xie et al. 2016, arXiv:1611.05431", 2016, _IMAGENET, _RESNET_OPTIONS)
-        for name, row in resnet.RESNEXT_VARIANTS.items()
-    },
-    **{
-        name: Entry(ResNetV2, row._asdict(), _HE_2016, 2016, _IMAGENET, _RESNET_OPTIONS)
-        for name, row in resnetv2.VARIANTS.items()
-    },
-    **{
-        name: Entry(ResNet, row._asdict(), _HE, 2015, _IMAGENET, ("stem", "dropout", "output_stride"))
-        for name, row in resnet.PLAIN_VARIANTS.items()
-    },
-    **{
-        name: Entry(CifarResNet, row._asdict(), _HE, 2015, _CIFAR, ("dropout", "drop_path"), num_classes=10)
-        for name, row in cifar_resnet.VARIANTS.items()
-    },
-    **{
-        name: Entry(CifarResNet, row._asdict(), _HE, 2015, _CIFAR, ("dropout",), num_classes=10)
-        for name, row in cifar_resnet.PLAIN_VARIANTS.items()
-    },
-    **{
-        name: Entry(CifarPreResNet, row._asdict(), _HE_2016, 2016, _CIFAR, ("dropout", "drop_path"), num_classes=10)
-        for name, row in cifar_preresnet.VARIANTS.items()
-    },
-    **{
-        name: Entry(WideResNet, row._asdict(), _ZAGORUYKO, 2016, _CIFAR, ("dropout", "drop_path"), num_classes=10)
-        for name, row in wide_resnet.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            DenseNet,
-            row._asdict(),
-            _HUANG,
-            2016,
-            _IMAGENET,
-            ("stem", "dropout", "output_stride", "memory_efficient"),
-        )
-        for name, row in densenet.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            DenseNet,
-            {**row._asdict(), "stem": "small"},
-            _HUANG,
-            2016,
-            _CIFAR,
-            ("dropout", "memory_efficient"),
-            num_classes=10,
-        )
-        for name, row in densenet.CIFAR_VARIANTS.items()
-    },
-    **{
-        name: Entry(SqueezeNet, row, "Iandola et al. 2016, arXiv:1602.07360", 2016, _IMAGENET, ("stem", "dropout"))
-        for name, row in squeezenet.VARIANTS.items()
-    },
+    **_family(VGG, vgg.VARIANTS, "Simonyan and Zisserman 2014, arXiv:1409.1556", 2014, ("dropout",)),
+    **_family(
+        GoogLeNet,
+        googlenet.VARIANTS,
+        "Szegedy et al. 2014, arXiv:1409.4842",
+        2014,
+        ("stem", "dropout", "aux_heads"),
+    ),
+    **_family(ResNet, resnet.VARIANTS, *_HE, _RESNET),
+    **_family(ResNet, resnet.WIDE_VARIANTS, *_ZAGORUYKO, _RESNET),
+    **_family(ResNet, resnet.RESNEXT_VARIANTS, "Xie et al. 2016, arXiv:1611.05431", 2016, _RESNET),
+    **_family(ResNetV2, resnetv2.VARIANTS, *_HE_2016, _RESNET),
+    **_family(ResNet, resnet.PLAIN_VARIANTS, *_HE, ("stem", "dropout", "output_stride")),
+    **_of_cifar(CifarResNet, cifar_resnet.VARIANTS, *_HE, ("dropout", "drop_path")),
+    **_of_cifar(CifarResNet, cifar_resnet.PLAIN_VARIANTS, *_HE, ("dropout",)),
+    **_of_cifar(CifarPreResNet, cifar_preresnet.VARIANTS, *_HE_2016, ("dropout", "drop_path")),
+    **_of_cifar(WideResNet, wide_resnet.VARIANTS, *_ZAGORUYKO, ("dropout", "drop_path")),
+    **_family(DenseNet, densenet.VARIANTS, *_HUANG, ("stem", "dropout", "output_stride", "memory_efficient")),
+    **_of_cifar(partial(DenseNet, stem="small"), densenet.CIFAR_VARIANTS, *_HUANG, ("dropout", "memory_efficient")),
+    **_family(SqueezeNet, squeezenet.VARIANTS, "Iandola et al. 2016, arXiv:1602.07360", 2016, ("stem", "dropout")),
     "xception": Entry(Xception, {}, "Chollet 2016, arXiv:1610.02357", 2016, (3, 299, 299), ("stem", "dropout")),
+    **_family(MobileNetV1, mobilenet_v1.VARIANTS, "Howard et al. 2017, arXiv:1704.04861", 2017, ("stem", "dropout")),
+    **_family(MobileNetV2, mobilenet_v2.VARIANTS, "Sandler et al. 2018, arXiv:1801.04381", 2018, ("stem", "dropout")),
+    **_family(MobileNetV3, mobilenet_v3.VARIANTS, "Howard et al. 2019, arXiv:1905.02244", 2019, ("stem", "dropout")),
     **{
-        name: Entry(
-            MobileNetV1, {"width": width}, "Howard et al. 2017, arXiv:1704.04861", 2017, _IMAGENET, ("stem", "dropout")
-        )
-        for name, width in mobilenet_v1.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            MobileNetV2, {"width": width}, "Sandler et al. 2018, arXiv:1801.04381", 2018, _IMAGENET, ("stem", "dropout")
-        )
-        for name, width in mobilenet_v2.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            MobileNetV3,
-            {"units": units, "hidden": hidden},
-            "Howard et al. 2019, arXiv:1905.02244",
-            2019,
-            _IMAGENET,
-            ("stem", "dropout"),
-        )
-        for name, (units, hidden) in mobilenet_v3.VARIANTS.items()
-    },
-    **{
-        name: Entry(EfficientNet, row, _TAN, 2019, (3, px, px), ("stem", "dropout", "drop_path"))
+        name: Entry(EfficientNet, row, *_TAN, (3, px, px), _EFFICIENTNET)
         for name, (px, row) in efficientnet.VARIANTS.items()
     },
     **{
-        name: Entry(EfficientNetLite, row, "Liu 2020", 2020, (3, px, px), ("stem", "dropout", "drop_path"))
+        name: Entry(EfficientNetLite, row, "Liu 2020", 2020, (3, px, px), _EFFICIENTNET)
         for name, (px, row) in efficientnet_lite.VARIANTS.items()
     },
-    **{
-        name: Entry(
-            ConvNeXt,
-            row,
-            "Liu et al. 2022, arXiv:2201.03545",
-            2022,
-            _IMAGENET,
-            ("stem", "dropout", "drop_path"),
-        )
-        for name, row in convnext.VARIANTS.items()
-    },
-    **{
-        name: Entry(
-            Airbench, {"widths": widths, "act": act}, "Jordan 2024, arXiv:2404.00498", 2024, _CIFAR, num_classes=10
-        )
-        for name, (widths, act) in airbench.VARIANTS.items()
-    },
+    **_family(ConvNeXt, convnext.VARIANTS, "Liu et al. 2022, arXiv:2201.03545", 2022, _EFFICIENTNET),
+    **_of_cifar(Airbench, airbench.VARIANTS, "Jordan 2024, arXiv:2404.00498", 2024),
 }
