@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,6 +121,19 @@ def test_sources_that_were_found_are_taken_as_they_are(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "bundle")
     source = find_weights(folder)
     assert load_pretrained("simple_cnn", source).origin == source.origin
+
+
+def test_the_session_of_the_guide_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights_of("resnet18", tmp_path).rename(tmp_path / "resnet18-f37072fd.pth")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "pretrained.md").read_text("utf-8")
+    (session,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(session, "pretrained.md", "exec"), names)
+    assert names["net"].fc.out_features == 5
+    assert capsys.readouterr().out.startswith("Preprocess(input_size=(3, 224, 224)")
 
 
 # ------------------------------------------------------------------------------------------------------------ bundles

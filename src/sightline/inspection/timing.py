@@ -68,7 +68,8 @@ def measure(net: nn.Module, input_size: Sequence[int], *, batch_size: int = 1, r
             clock.restart()
             net(images)
             runs.append(clock.times_s)
-    threads = f", {torch.get_num_threads()} threads" if weight.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' if count > 1 else ''}" if weight.device.type == "cpu" else ""
     return Timing(
         device=f"{weight.device}{threads}",
         forward_s=statistics.median(whole),
