@@ -25,6 +25,7 @@ from sightline.models.base import Classifier
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+MAX_CONFIG_BYTES = 16_000_000  # of 100,000 classes it has three million
 FORMAT = 1  # of the "sightline" section; raised when an older reader would misread it
 
 
@@ -209,11 +210,31 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def read_config(file: Path) -> Any:
+    """What a config.json says, whoever wrote it.
+
+    Args:
+        file: of at most `MAX_CONFIG_BYTES`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, too large, or nested too deeply.
+    """
+    with file.open("rb") as content:
+        text = content.read(MAX_CONFIG_BYTES + 1)
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ValueError(f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
+    try:
+        return json.loads(text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _read_section(path: Path) -> dict[str, Any]:
     """The "sightline" section of a bundle's config.json."""
     file = path / CONFIG
     try:
-        section = json.loads(file.read_text(encoding="utf-8"))["sightline"]
+        section = read_config(file)["sightline"]
         newest = section["format"]
     except FileNotFoundError:
         hint = "It holds an unfinished run: go on with --resume." if (path / "checkpoints").is_dir() else ""

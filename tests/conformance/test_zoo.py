@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -24,12 +25,25 @@ def _kind(name: str) -> str:
     """What a network is made of, without its numbers: networks of one kind differ in depth and width alone."""
     entry = zoo.ZOO[name]
     parts = {key: value for key, value in entry.row.items() if isinstance(value, str | bool) or callable(value)}
+    parts["grouped"] = entry.row.get("groups", 1) > 1
     return f"{entry.builder} {parts}"
 
 
-# The first of each kind stands for it where a check takes seconds; the others have theirs in `make proofs`.
+# The first of each kind stands for it in most checks; the others have theirs in `make proofs`.
 STAND_INS = list({_kind(name): name for name in reversed(zoo.names())}.values())[::-1]
-EVERY = [pytest.param(name, marks=() if name in STAND_INS else pytest.mark.proof) for name in zoo.names()]
+
+
+def each(names: list[str]) -> list[Any]:
+    """Parameters of a test: those that only repeat what their stand-in shows are among the proofs."""
+    return [pytest.param(name, marks=() if name in STAND_INS else pytest.mark.proof) for name in names]
+
+
+def having(option: str) -> list[Any]:
+    """Networks with an option, as parameters of a test."""
+    return each([name for name, entry in zoo.ZOO.items() if option in entry.options])
+
+
+EVERY = each(zoo.names())
 OUTLINED = [pytest.param(name, marks=pytest.mark.proof if name in DEEPEST else ()) for name in zoo.names()]
 
 
@@ -208,6 +222,7 @@ def _outline_of(name: str, num_classes: int) -> Classifier:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("name", EVERY)
 def test_any_number_of_channels(name: str, channels: int) -> None:
     net = outline(name, in_channels=channels, **fixed(name))
     assert net.in_channels == channels and net.model_args["in_channels"] == channels
@@ -215,6 +230,7 @@ def test_any_number_of_channels(name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize(("more", "wider"), [(0, 16), (25, 1), (32, 32)])
+@pytest.mark.parametrize("name", EVERY)
 def test_any_size(name: str, more: int, wider: int) -> None:
     height, width = size_of(name)
     size = (height + more, width + wider)
@@ -231,6 +247,7 @@ def test_what_is_left_out_is_the_papers(name: str) -> None:
     assert net(torch.zeros(1, *entry.input_size, device="meta")).shape == (1, entry.num_classes)
 
 
+@pytest.mark.parametrize("name", EVERY)
 def test_pictures_of_another_layout_are_refused(name: str) -> None:
     net = outline(name, in_channels=3)
     for shape in ((2, 4, 32, 32), (2, 1, 32, 32), (3, 32, 32), (2, 32, 32, 3), (1, 2, 3, 32, 32)):
@@ -241,6 +258,7 @@ def test_pictures_of_another_layout_are_refused(name: str) -> None:
                 call(torch.zeros(shape, device="meta"))
 
 
+@pytest.mark.parametrize("name", EVERY)
 def test_pictures_that_are_too_small_are_refused(name: str) -> None:
     net = outline(name, in_channels=3)
     height, width = net.min_size
@@ -264,7 +282,7 @@ def test_the_minimum_is_no_larger_than_it_has_to_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "small"])
-@pytest.mark.parametrize("name", [name for name, entry in zoo.ZOO.items() if "stem" in entry.options])
+@pytest.mark.parametrize("name", having("stem"))
 def test_both_stems_work_at_their_smallest_size_and_above(name: str, stem: str) -> None:
     net = outline(name, stem=stem)
     for size in (net.min_size, (96, 64), (99, 131)):
@@ -274,7 +292,7 @@ def test_both_stems_work_at_their_smallest_size_and_above(name: str, stem: str) 
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("name", [name for name, entry in zoo.ZOO.items() if "output_stride" in entry.options])
+@pytest.mark.parametrize("name", having("output_stride"))
 def test_output_stride_keeps_the_size_and_the_weights(name: str, output_stride: int) -> None:
     dilated, plain = outline(name, output_stride=output_stride), outline(name)
     assert {k: v.shape for k, v in dilated.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
@@ -313,7 +331,7 @@ def test_networks_that_start_from_data_do_so_in_place(net: Classifier) -> None:
     assert changed and all(key.startswith("whiten.") for key in changed)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in zoo.ZOO.items() if "aux_heads" in entry.options])
+@pytest.mark.parametrize("name", having("aux_heads"))
 def test_auxiliary_heads_are_built_when_asked_and_get_gradients(name: str) -> None:
     size = zoo.ZOO[name].input_size[1:]
     plain, net = build(name), build(name, aux_heads=True)

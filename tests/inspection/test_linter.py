@@ -1,5 +1,7 @@
 """Each rule speaks of a network that breaks it and is silent of one that does not; and of the zoo only what is true."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,6 +83,8 @@ def test_a_narrow_view() -> None:
     dense = chain(block(3, 8), block(8, 8), nn.Flatten(), nn.Linear(8 * 32 * 32, 2))
     assert findings(dense, (3, 32, 32)) == {}  # a weight for each place of the map
     assert findings(nn.Linear(5, 2), (5,)) == {}  # no map at all
+    assert findings(chain(block(3, 8), block(8, 8)), (3, 32, 32)) == {}  # a map for an answer: nothing pools it
+    assert "narrow-view" in findings(chain(block(3, 8), Function(lambda _, x: x.mean((2, 3)))), (3, 32, 32))
 
 
 def test_layers_past_the_picture() -> None:
@@ -170,6 +174,38 @@ def test_dead_biases(layers: tuple[nn.Module, ...], dead: int) -> None:
 def test_a_bias_that_something_else_reads_too_lives() -> None:
     net = Function(lambda net, x: net.bn(y := net.a(x)) + y, a=nn.Conv2d(3, 8, 1), bn=nn.BatchNorm2d(8))
     assert "dead-bias" not in findings(net, (3, 4, 4), batch_size=2)
+
+
+class Frozen(nn.BatchNorm2d):
+    """Stays in evaluation, as detectors keep the norms of their backbone."""
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return super().train(False)
+
+
+def gradient_of_bias(net: nn.Module, conv: nn.Conv2d) -> float:
+    net.double().train()(torch.randn(4, 3, 6, 6, dtype=torch.float64)).square().sum().backward()
+    assert conv.bias is not None and conv.bias.grad is not None
+    return float(conv.bias.grad.abs().max())
+
+
+def test_a_bias_before_a_frozen_norm_lives() -> None:
+    for norm, is_dead in ((Frozen(8), False), (nn.BatchNorm2d(8), True)):
+        net = chain(conv := nn.Conv2d(3, 8, 3), norm)
+        assert ("dead-bias" in findings(net, (3, 6, 6), batch_size=2)) == is_dead
+        assert (gradient_of_bias(net, conv) < 1e-12) == is_dead
+
+
+def test_a_bias_of_a_shared_layer_is_dead_where_all_its_uses_are() -> None:
+    def net(forward: Callable[[Function, Tensor], Tensor]) -> Function:
+        return Function(forward, a=nn.Conv2d(3, 8, 3), bn=nn.BatchNorm2d(8), more=nn.BatchNorm2d(8))
+
+    raw_too = net(lambda net, x: net.bn(net.a(x)) + net.a(x))
+    assert "dead-bias" not in findings(raw_too, (3, 6, 6), batch_size=2)
+    assert gradient_of_bias(raw_too, raw_too.get_submodule("a")) > 1e-3  # type: ignore[arg-type]
+    both = net(lambda net, x: net.bn(net.a(x)) + 2 * net.more(net.a(x)))
+    assert findings(both, (3, 6, 6), batch_size=2)["dead-bias"].message.startswith("8 biases")
+    assert gradient_of_bias(both, both.get_submodule("a")) < 1e-12  # type: ignore[arg-type]
 
 
 def test_a_dead_bias_really_gets_no_gradient() -> None:

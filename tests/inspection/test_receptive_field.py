@@ -142,6 +142,19 @@ def test_figures_of_others(layers: tuple[nn.Module, ...], size: tuple[int, ...],
     assert last(chain(*layers), size) == expected
 
 
+def phases(x: Tensor) -> list[Tensor]:
+    """Every second row and column, four times: all of the map."""
+    return [x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]]
+
+
+def phases_in_pieces(net: Function, x: Tensor) -> Tensor:
+    """The same, written into one tensor."""
+    out = torch.zeros(x.shape[0], 4, x.shape[2] // 2, x.shape[3] // 2)
+    for channel, phase in enumerate(phases(x)):
+        out[:, channel : channel + 1] = phase
+    return net.a(out)
+
+
 def halves(net: Function, x: Tensor) -> Tensor:
     """Two halves of the channels, treated differently, written into one tensor piece by piece."""
     first, second = net.widen(x).chunk(2, dim=1)
@@ -215,6 +228,15 @@ NETS: dict[str, nn.Module] = {
     "unfolded": Function(lambda net, x: F.unfold(x, 3, stride=2, padding=1).unflatten(2, (8, 8))),
     "windows of a tensor": Function(lambda net, x: x.unfold(2, 4, 3).unfold(3, 4, 3).sum((-1, -2))),
     "pixels to channels": chain(conv(3, 1, 1), nn.PixelUnshuffle(2), nn.Conv2d(4, 1, 3)),
+    "focus": Function(lambda net, x: net.a(torch.cat(phases(net.b(x)), 1)), a=nn.Conv2d(4, 1, 3), b=conv(3, 1, 1)),
+    "merged patches": Function(
+        lambda net, x: net.a(torch.cat([phase.permute(0, 2, 3, 1) for phase in phases(x)], -1)).permute(0, 3, 1, 2),
+        a=nn.Linear(4, 2),
+    ),
+    "sum of phases": Function(lambda net, x: sum(phase.relu() for phase in phases(net.a(x))), a=conv(5, 1, 2)),
+    "three phases": Function(lambda _, x: torch.cat([x[..., i:15:3, j:15:3] for i in range(3) for j in range(3)], 1)),
+    "phases of phases": Function(lambda _, x: torch.cat(phases(torch.cat(phases(x), 1)), 1)),
+    "phases in pieces": Function(phases_in_pieces, a=nn.Conv2d(4, 1, 3)),
     "blocks by a view": Function(lambda net, x: x.unflatten(2, (8, 2)).unflatten(4, (8, 2)).amax((3, 5))),
     "smaller by nearest": Function(lambda net, x: net.a(F.interpolate(x, scale_factor=0.5)), a=conv(3)),
     "smaller by exact nearest": Function(lambda net, x: F.interpolate(x, scale_factor=0.25, mode="nearest-exact")),
@@ -258,6 +280,42 @@ def test_a_unit_depends_on_the_rows_of_its_field_and_on_no_others(name: str) -> 
                 assert (seen[0], seen[-1]) == (first, end), (word, unit)
                 num_inside += 1
         assert num_inside
+
+
+@pytest.mark.parametrize(
+    "layer", [conv(3, 1, 1), conv(5, 2, 2), conv(3, 1, (2, 1), dilation=(2, 1)), conv(4, 2, (3, 1))]
+)
+def test_a_wrapped_frame_counts_as_one_of_zeros_does(layer: nn.Conv2d) -> None:
+    sides = (layer.kernel_size, layer.stride, layer.padding)
+    wrapped = conv(*sides, dilation=layer.dilation, padding_mode="circular")  # type: ignore[arg-type]
+    for axis in ("height", "width"):
+        assert last(chain(wrapped, nn.ReLU()), axis=axis) == last(chain(layer, nn.ReLU()), axis=axis)
+    assert receptive_field(Join(wrapped, layer), (1, 16, 16), axis="height")  # and paths fit together
+
+
+def shifted_in_place(_: Function, x: Tensor) -> Tensor:
+    """All but one column move by one: that is no frame."""
+    out = torch.zeros(x.shape)
+    out[:] = x
+    out[..., 1:] = out[..., :-1]
+    return out
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Function(lambda net, x: torch.cat([net.a(x)[..., ::2], net.b(x)[..., 1::2]], 1), a=conv(3), b=conv(3)),
+        Function(lambda net, x: torch.cat([x[..., :-2:2], x[..., 2::2]], 1)),  # not of one and the same block
+        Function(lambda net, x: torch.cat([net.a(x[..., ::2]), x[..., 1::2]], 1), a=conv(3, 1, 1)),
+        Function(lambda net, x: x[..., :-1] + x[..., 1:]),
+        Function(lambda net, x: x[..., ::2] + net.a(x), a=conv((1, 2), (1, 2))),
+        Function(shifted_in_place),
+    ],
+    ids=["two maps", "two blocks", "one phase looks wider", "no phases", "phase and window", "shifted in place"],
+)
+def test_what_is_no_phase_and_no_frame_has_to_fit(net: nn.Module) -> None:
+    with pytest.raises(ShapeError, match=r"^Function: two paths whose first units look at pixels .* shifted against"):
+        receptive_field(net, (1, 16, 16))
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])

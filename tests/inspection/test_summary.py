@@ -18,6 +18,31 @@ from tests.paper.costs import multiplications, parameters
 from .nets import Function, Gate, Staged, chain, conv
 from .test_trace import kept_for_real
 
+BATCHES = {
+    "weights alone": Function(
+        lambda net, x: F.linear(x, net.a.weight @ net.b.weight), a=nn.Linear(8, 4), b=nn.Linear(64, 8)
+    ),
+    "pictures among themselves": Function(lambda net, x: (x @ x.mT) @ x),
+    "pictures with weights": chain(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_the_work_for_one_picture_is_the_same_in_every_batch(name: str) -> None:
+    summaries = [inspect(BATCHES[name], (64,), batch_size=count) for count in (1, 7, 64)]
+    counter = FlopCounterMode(display=False)
+    with counter:
+        BATCHES[name](torch.zeros(1, 64))
+    for summary in summaries:
+        assert [row.macs for row in summary.rows] == [row.macs for row in summaries[0].rows]
+        assert 2 * summary.macs == counter.get_total_flops()
+
+
+def test_a_network_that_takes_no_single_picture_shares_its_work_out() -> None:
+    pairs = Function(lambda net, x: net.fc(x.view(2, -1)), fc=nn.Linear(12, 3))
+    assert inspect(pairs, (6,), batch_size=4).macs == 2 * 12 * 3 // 4
+
+
 ZOO = ["simple_cnn", "lenet5", "resnet20", "resnet18", "googlenet", "densenet40_k12", "mobilenet_v2", "convnext_tiny"]
 ZOO += ["efficientnet_b0", "alexnet_2012", "airbench94"]
 

@@ -43,11 +43,19 @@ def test_a_name_that_is_like_none_is_answered_with_the_first() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": 0}, "num_classes is 0; it must be 1 or more."),
-        ({"num_classes": 2, "in_channels": 0}, "in_channels is 0; it must be 1 or more."),
+        ({"num_classes": 0}, "num_classes is 0; it must be a whole number, 1 or more."),
+        ({"num_classes": 2, "in_channels": 0}, "in_channels is 0; it must be a whole number, 1 or more."),
         ({"num_classes": 2, "dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1."),
         ({"num_classes": 2, "dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1."),
         ({"num_classes": 2, "dropout": float("nan")}, "dropout is nan; it must be at least 0 and below 1."),
+        ({"num_classes": 2.5}, "num_classes is 2.5; it must be a whole number, 1 or more."),
+        ({"num_classes": True}, "num_classes is True; it must be a whole number, 1 or more."),
+        ({"image_size": 64}, "image_size is 64; it must be (height, width) in px, such as (224, 224)."),
+        ({"in_chans": 1}, "networks have no option 'in_chans'. Here it is in_channels."),
+        (
+            {"features_only": True},
+            "networks have no option 'features_only'. Here it is net.endpoints(images), of any network.",
+        ),
         ({"num_classes": 2, "stem": "tiny"}, "stem is 'tiny'; it must be one of imagenet, small."),
     ],
 )
@@ -106,6 +114,12 @@ def test_the_stem_is_chosen_by_the_size_and_the_reason_said(options: dict[str, o
     assert (net.stem_reason, net.model_args["stem"]) == (reason, stem)
     assert net.conv1.kernel_size == ((7, 7) if stem == "imagenet" else (3, 3))
     assert zoo.build("resnet18", **net.model_args).conv1.weight.shape == net.conv1.weight.shape
+
+
+def test_a_size_that_the_network_cannot_take_is_refused_at_once() -> None:
+    message = r"^alexnet needs images of at least 63x63 px, got 32x32 px\. Enlarge --img-size"
+    with pytest.raises(ShapeError, match=message):
+        zoo.build("alexnet", image_size=(32, 32))
 
 
 def test_networks_without_a_choice_give_no_reason() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.nn.conv import ConvNormAct
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.pool import GlobalAvgPool2d, GlobalMaxPool2d
 from sightline.nn.preactivation import PreActBasicBlock, PreActBottleneck
 from sightline.nn.residual import (
@@ -16,7 +17,6 @@ from sightline.nn.residual import (
     PlainBlock,
     projection,
     residual_stage,
-    stochastic_depth_,
     zero_padding,
 )
 

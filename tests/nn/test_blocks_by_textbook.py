@@ -450,6 +450,7 @@ def make_auxiliary_head(**options: Any) -> nn.Module:
     return head
 
 
+@dropping
 def make_inverted_residual(*, gate: Any, act: Any, expanded_channels: int, **options: Any) -> nn.Module:
     squeeze_unit = None if gate is None else squeeze.SqueezeExcite(expanded_channels, 2, act=act, gate=gate)
     return separable.InvertedResidual(expanded_channels=expanded_channels, act=act, squeeze=squeeze_unit, **options)

@@ -99,7 +99,7 @@ def test_normal_fills_the_layers_given_and_their_biases() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(16, 64, 3), nn.BatchNorm2d(64), nn.Linear(64, 100), nn.Linear(100, 50, bias=False))
     left = {name: tensor.clone() for name, tensor in net[2].state_dict().items()}
-    normal_([net[0], net[1], net[3]], std=0.02, bias=0.5)
+    normal_(nn.Sequential(net[0], net[1], net[3]), std=0.02, bias=0.5)
     for weight in (net[0].weight, net[3].weight):
         assert weight.mean().item() == pytest.approx(0, abs=5 * 0.02 / weight.numel() ** 0.5)
         assert weight.std().item() == pytest.approx(0.02, rel=5 / (2 * weight.numel()) ** 0.5)

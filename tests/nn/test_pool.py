@@ -70,3 +70,10 @@ def test_a_zero_window_leaves_its_neighbours_gradient_alone() -> None:
 def test_it_shows_its_numbers() -> None:
     assert repr(L2Pool2d(3, stride=2, padding=1)) == "L2Pool2d(kernel_size=3, stride=2, padding=1)"
     assert L2Pool2d(2).stride == 2
+
+
+def test_l2_pool_keeps_the_range_of_half_precision() -> None:
+    halves = torch.tensor([[[[300.0, 300.0], [300.0, 300.0]]]], dtype=torch.float16)
+    assert L2Pool2d(2)(halves).item() == 600  # each square alone is beyond the largest half
+    assert L2Pool2d(2)(halves / 3_000_000).item() == pytest.approx(2e-4, rel=1e-2)
+    assert L2Pool2d(2)(halves).dtype == torch.float16

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sightline.errors import ConfigError
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.separable import (
     InvertedResidual,
     Names,
@@ -91,13 +93,16 @@ def test_the_same_unit_under_other_names_gives_the_same(names: Names, expanded_c
 
 def test_a_unit_is_left_out_of_training_steps_only_where_its_input_goes_on() -> None:
     torch.manual_seed(0)
-    unit = InvertedResidual(8, 8, expanded_channels=16, act=relu6, drop_path=0.5)
+    unit = InvertedResidual(8, 8, expanded_channels=16, act=relu6)
+    stochastic_depth_(unit, 0.5)
     images = images_of(64, 8, 4)
     is_left_out = (unit(images) == images).flatten(1).all(dim=1)
     assert 16 < is_left_out.sum() < 48
     assert not (unit.eval()(images) == images).flatten(1).all(dim=1).any()
-    strided = InvertedResidual(8, 8, expanded_channels=16, stride=2, act=relu6, drop_path=0.5)
+    strided = InvertedResidual(8, 8, expanded_channels=16, stride=2, act=relu6)
     assert strided(images).flatten(1).any(dim=1).all()
+    with pytest.raises(ConfigError, match=r"^drop_path is 0\.5, but InvertedResidual has no residual branch"):
+        stochastic_depth_(strided, 0.5)
 
 
 def test_only_the_first_two_strided_convolutions_keep_the_size() -> None:

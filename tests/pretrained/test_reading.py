@@ -162,6 +162,63 @@ def _hidden_in_a_key(path: Path) -> Path:
     return archive(path, b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", {})
 
 
+def _text(word: str) -> bytes:
+    return b"X" + len(word).to_bytes(4, "little") + word.encode()
+
+
+def _built(state: bytes) -> Callable[[Path], Path]:
+    """Weights of which one is given a state, which torch hands to Tensor.set_; the storage is memoised as 0."""
+    identity = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x01tQq\x00"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + identity + b"K\x00K\x01\x85K\x01\x85\x89}tR"
+    return lambda path: archive(path, b"\x80\x02}" + _text("a") + tensor + state + b"bs.", {"0": b"1234"})
+
+
+def _hides_a_method(path: Path) -> Path:
+    """A state dict whose attribute lies before its method items()."""
+    ordered = b"\x80\x02ccollections\nOrderedDict\n)R"
+    return archive(path, ordered + b"}" + _text("items") + b"K\x01sb.", {})
+
+
+_NESTED = b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(20))  # tuples of two, 2^20 when written out
+
+
+def _nested_kind(path: Path) -> Path:
+    return archive(path, b"\x80\x02(" + _NESTED + b"ctorch\nFloatStorage\nK\x00K\x00K\x00tQ.", {})
+
+
+def _nested_numel(path: Path) -> Path:
+    start = b"\x80\x02(" + _text("storage") + b"ctorch\nFloatStorage\nK\x00K\x00"
+    return archive(path, start + _NESTED + b"tQ.", {})
+
+
+def _nested_version(path: Path) -> Path:
+    return path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02" + _NESTED + b".") and path
+
+
+def _nested_keys(path: Path) -> Path:
+    header = b"".join(map(pickled, (0x1950A86A20F9469CFC6C, 1001, {}, {})))
+    return path.write_bytes(header + b"\x80\x02]" + _NESTED + b"a.") and path
+
+
+def _long_name(path: Path) -> Path:
+    return archive(path, b"\x80\x02c" + 10**6 * b"a" + b"\nb\n.", {})
+
+
+def _many_dimensions(path: Path) -> Path:
+    """One tuple of 30,000 sizes, taken by 6,000 tensors: 180 million steps."""
+    sizes = b"(" + 30_000 * b"K\x01" + b"tq\x01"
+    storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x01tQq\x00"
+    made = b"ctorch._utils\n_rebuild_tensor_v2\nq\x02" + 6_000 * b"h\x02(h\x00K\x00h\x01h\x01tR"
+    return archive(path, b"\x80\x02](" + sizes + storage + made + b"e.", {"0": b"1234"})
+
+
+def _one_list_often(path: Path) -> Path:
+    """One list of 30,000 pairs, of which 6,000 dictionaries are made."""
+    pairs = b"](" + 30_000 * b"K\x01K\x01\x86" + b"eq\x01"
+    made = b"ccollections\nOrderedDict\nq\x02" + 6_000 * b"h\x02h\x01\x85R"
+    return archive(path, b"\x80\x02](" + pairs + made + b"e.", {})
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge storage, archive": (
         lambda path: _one(_claims(HUGE, (HUGE,), (1,)), b"1234", is_legacy=False, path=path),
@@ -193,6 +250,18 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "storage 0 is declared twice and differently",
     ),
+    "state of a tensor": (_built(b"(h\x00K\x00J\x00^\xd0\xb2\x85K\x00\x85t"), "sets attributes of a Declared"),
+    "empty state of a tensor": (_built(b")"), "sets attributes of a Declared"),
+    "state of a tensor that is nothing": (_built(b"N"), "sets attributes of a Declared"),
+    "state of a tensor that is a number": (_built(b"K\x01"), "sets attributes of a Declared"),
+    "hidden method": (_hides_a_method, "sets an attribute that every dictionary has"),
+    "nested kind": (_nested_kind, "an object outside of the pickle that is no storage"),
+    "nested number of elements": (_nested_numel, "storage 0 has no number of elements"),
+    "nested version": (_nested_version, "its protocol version is not 1001"),
+    "nested keys": (_nested_keys, "its storages have no list of names"),
+    "long name": (_long_name, "names a+[.]{3}, which is no part of weights"),
+    "many dimensions": (_many_dimensions, "a tensor has more than 8 dimensions"),
+    "one list often": (_one_list_often, "of one list again and again"),
     "memo bomb": (_memo_bomb, "holds a dict and no weights by name"),
     "bytearray bomb": (_bytearray_bomb, "names builtins.bytearray"),
     "string bomb": (_string_bomb, "damaged"),
@@ -263,6 +332,43 @@ def test_what_is_no_file_of_weights_is_refused_in_one_line(name: str, tmp_path: 
         open_weights(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 600
+
+
+@pytest.mark.parametrize("name", ["archive.pth", "legacy.pth"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"a": torch.ones(1).expand(3)},
+        {**small_state(), "bn.running_mean": torch.ones(4, dtype=torch.float64)},
+        {**small_state(), "bn.running_mean": torch.ones(1).expand(5)},
+        {**small_state(), "bn.running_mean": None},
+        None,
+    ],
+)
+def test_tensors_that_are_not_as_declared_are_refused(
+    found: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WHOLE[name](tmp_path / name)
+    file = open_weights(tmp_path / name)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: found)
+    with pytest.raises(BundleError, match="is damaged: "):
+        file.load()
+
+
+@pytest.mark.parametrize("error", [TypeError("set_() takes 1"), AttributeError("no set_")])
+def test_whatever_torch_raises_of_a_file_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WHOLE["archive.pth"](tmp_path / "w.pth")
+    file = open_weights(tmp_path / "w.pth")
+
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(BundleError, match="is damaged: "):
+        file.load()
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -46,6 +46,7 @@ class Case:
         trace: a run as in evaluation.
         training: a run as in training; None where it fails.
         why_not: why it fails.
+        rehearsal: the run as in training, or one of a larger batch where it fails; None where that fails too.
         fields: what is seen along the widest paths.
         shortest: what is seen along the narrowest paths.
         batch_size: of the training that is planned; None where nothing is said of it.
@@ -54,6 +55,7 @@ class Case:
     trace: Trace
     training: Trace | None
     why_not: str
+    rehearsal: Trace | None
     fields: Fields
     shortest: Fields
     batch_size: int | None
@@ -133,7 +135,9 @@ def narrow_view(case: Case) -> Iterator[Finding]:
         return
     name, fields = list(by_name.items())[-1]
     sides = dict(zip(axes_of(case.trace.images.shape[1:]), case.picture, strict=True))
-    narrow = [axis for axis, found in fields.items() if found.size_px < NARROW * sides[axis]]
+    outputs = case.fields.sights[0]
+    pooled = {axis for place, axis in enumerate(sides) if outputs and all(place in each.whole for each in outputs)}
+    narrow = [axis for axis, found in fields.items() if axis in pooled and found.size_px < NARROW * sides[axis]]
     if narrow:
         axis = narrow[0]
         yield Finding(
@@ -219,25 +223,29 @@ def untrainable(case: Case) -> Iterator[Finding]:
 def dead_bias(case: Case) -> Iterator[Finding]:
     """Biases of layers right before a batch norm, also with a max pool in between.
 
-    The norm takes each channel's mean away, and a constant with it: such a bias has no effect and no gradient.
+    The norm takes each channel's mean away, and a constant with it: such a bias has no effect and no gradient. A norm
+    that is frozen takes away a fixed mean instead, and a bias that any layer uses elsewhere acts there.
     """
-    run = case.training or case.trace
+    run = case.rehearsal
+    if run is None:
+        return
     readers: dict[int, list[Operation]] = {}
     for operation in run.operations:
         for storage in {ref.storage for ref in operation.inputs}:
             readers.setdefault(storage, []).append(operation)
     own = set(run.parameters.values())
-    dead = []
+    dead: dict[TensorRef, list[Operation]] = {}
     for operation in run.operations:
         bias = operation.arguments.get({"convolution": "bias", "addmm": "self"}.get(operation.name, ""))
         if isinstance(bias, TensorRef) and bias in own and _is_normalised(operation.outputs[0], readers):
-            dead.append((operation, bias))
+            dead.setdefault(bias, []).append(operation)
+    dead = {bias: uses for bias, uses in dead.items() if len(uses) == len(readers[bias.storage])}
     if dead:
-        names = list(dict.fromkeys(run.name_of(operation.call) for operation, _ in dead))
+        names = list(dict.fromkeys(run.name_of(operation.call) for uses in dead.values() for operation in uses))
         yield Finding(
             "dead-bias",
             _some(names),
-            f"{_count(sum(prod(bias.shape) for _, bias in dead), 'bias', 'biases')} right before a batch norm, which "
+            f"{_count(sum(prod(bias.shape) for bias in dead), 'bias', 'biases')} right before a batch norm, which "
             "takes them away again. Build these layers with bias=False.",
         )
 
@@ -267,12 +275,18 @@ def _is_batch_norm(operation: Operation) -> bool:
     return "batch_norm" in operation.name and "input" in operation.arguments
 
 
+def _takes_mean_away(operation: Operation) -> bool:
+    """Whether it is a batch norm by the batch's own mean; one that is frozen takes the mean that it has stored."""
+    given = operation.arguments
+    return _is_batch_norm(operation) and bool(given.get("training", operation.name == "_batch_norm_with_update"))
+
+
 def _is_normalised(ref: TensorRef, readers: dict[int, list[Operation]]) -> bool:
-    """Whether a tensor goes into batch or instance norms and nowhere else, as it is or through a max pool."""
+    """Whether a tensor goes into acting batch or instance norms and nowhere else, as it is or through a max pool."""
     reading = [each for each in readers.get(ref.storage, []) if each.written or not _is_view(each, ref)]
     by_picture = (1, ref.shape[0] * ref.shape[1], *ref.shape[2:])  # how instance norm hands it to batch norm
     return bool(reading) and all(
-        (_is_batch_norm(each) and each.arguments["input"].shape in (ref.shape, by_picture))
+        (_takes_mean_away(each) and each.arguments["input"].shape in (ref.shape, by_picture))
         or (each.name.startswith("max_pool") and _is_normalised(each.outputs[0], readers))
         for each in reading
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from sightline.errors import ConfigError, ShapeError, nearest
-from sightline.inspection.reshaping import written_through
+from sightline.inspection.reshaping import is_wrap, written_through
 from sightline.inspection.rules import after
 from sightline.inspection.sight import Join, Seen, Sight, constant, of_picture, unknown
 from sightline.inspection.trace import Operation, TensorRef, Trace, record
@@ -21,11 +21,12 @@ def receptive_field(
     """The receptive field after every layer, exactly, by following one run of the network operation by operation.
 
     Padding counts: a field may begin outside the picture. Where paths meet (a sum, a concatenation), the largest one
-    counts, and it is checked that they look at the same places. Two things that see the whole map count as nothing, by
-    the convention of the literature: a gate that multiplies the map (squeeze and excitation), and statistics over the
-    map (group norm). After a global pool, a dense layer on the map, or attention, a unit sees the whole picture: such
-    layers are not in the answer, and neither are those after an operation that leaves no even steps (interpolation to
-    a larger map).
+    counts, and it is checked that they look at the same places; every second unit beside the others of the same map is
+    the whole map again. A frame that wraps around (circular padding) counts as one of zeros does. Two things that see
+    the whole map count as nothing, by the convention of the literature: a gate that multiplies the map (squeeze and
+    excitation), and statistics over the map (group norm). After a global pool, a dense layer on the map, or attention,
+    a unit sees the whole picture: such layers are not in the answer, and neither are those after an operation that
+    leaves no even steps (interpolation to a larger map).
 
     Args:
         net: any module that takes pictures. It is run once without values and left as it was.
@@ -160,6 +161,7 @@ class _Walk:
         self._views: dict[TensorRef, tuple[Operation, int]] = {}
         self._writes: dict[int, int] = {}  # of each memory, how often it was written
         self._read: dict[TensorRef, tuple[int, Sight]] = {}
+        self._blank: set[int] = set()  # memories that held nothing of the picture when they were made
 
     def fields(self) -> Fields:
         """Goes through the run."""
@@ -199,13 +201,16 @@ class _Walk:
         written = operation.written
         for place, (ref, sight) in enumerate(zip(operation.outputs, sights, strict=True)):
             if ref in written:
-                self._write(ref, sight)
+                if not self._is_wrapped(operation):
+                    self._write(ref, sight)
             elif ref in self._sights or ref in self._views:
                 continue  # the same numbers in the same shape
             elif any(ref.storage == source.storage for source in operation.inputs):
                 self._views[ref] = operation, place
             else:
                 self._sights[ref] = sight
+                if not sight.of_picture:
+                    self._blank.add(ref.storage)
 
     def _write(self, ref: TensorRef, sight: Sight) -> None:
         """Changes a tensor in place: a view by changing what it is a view of."""
@@ -221,6 +226,15 @@ class _Walk:
                 self._write(source, written_through(operation, base, sight, self.seen.join))
             except ShapeError as error:
                 self._write(source, self._shifted(operation, source, [base, sight], error))
+
+    def _is_wrapped(self, operation: Operation) -> bool:
+        """Whether it only lays a frame around a map, made of the map's own other side: it counts as zeros do."""
+        if operation.name != "copy":
+            return False
+        source, target = operation.arguments["src"], operation.arguments["self"]
+        if source not in self._views or target not in self._views or source.storage not in self._blank:
+            return False
+        return is_wrap(self._views[source][0], self._views[target][0])
 
     def _shifted(self, operation: Operation, ref: TensorRef, inputs: list[Sight], error: ShapeError) -> Sight:
         """What is left where paths meet that look at different places."""

@@ -11,6 +11,7 @@ from sightline.inspection.sight import (
     Dim,
     Join,
     Part,
+    Phase,
     Sight,
     axes_in,
     joined,
@@ -62,7 +63,7 @@ def _sliced(operation: Operation, sight: Sight) -> Sight:
     given, shape = operation.arguments, operation.outputs[0].shape
     dim = given["dim"] % len(shape)
     start = _start(given["start"], sight.shape[dim])
-    return _cut(sight, dim, start, given["step"], shape[dim])
+    return _cut(sight, dim, start, shape[dim], step=given["step"], memory=operation.inputs[0].storage)
 
 
 def _selected(operation: Operation, sight: Sight) -> Sight:
@@ -77,7 +78,7 @@ def _split(operation: Operation, sight: Sight) -> list[Sight]:
     dim = operation.arguments["dim"] % len(sight.dims)
     sights, start = [], 0
     for output in operation.outputs:
-        sights.append(_cut(sight, dim, start, 1, output.shape[dim]))
+        sights.append(_cut(sight, dim, start, output.shape[dim]))
         start += output.shape[dim]
     return sights
 
@@ -163,19 +164,45 @@ def _write_selected(operation: Operation, base: Sight, view: Sight, join: Join) 
     return joined([base, written], base.shape, join)[0]
 
 
-def _cut(sight: Sight, dim: int, start: int, step: int, size: int) -> Sight:
-    """Every step-th unit from `start` on."""
+def _cut(sight: Sight, dim: int, start: int, size: int, *, step: int = 1, memory: int | None = None) -> Sight:
+    """Every step-th unit from `start` on, of a map in a memory."""
     parts = sight.dims[dim]
     if _is_of(parts, size):
         return sight
     if len(parts) == 1 and parts[0].field is not None:
-        cut: Dim = (Part(size, parts[0].axis, shifted(parts[0].field, -start, step=step)),)
+        phase = parts[0].phase if step == 1 or memory is None else Phase(memory, parts[0].field.size_px)
+        cut: Dim = (Part(size, parts[0].axis, shifted(parts[0].field, -start, step=step), phase),)
     elif any(part.is_seeing for part in parts):
         shape = (*sight.shape[:dim], size, *sight.shape[dim + 1 :])
         return unknown(shape, [sight], "a flattened map was cut")
     else:
         cut = plain(size)
     return replace(sight, dims=(*sight.dims[:dim], cut, *sight.dims[dim + 1 :]))
+
+
+def is_wrap(from_view: Operation, to_view: Operation) -> bool:
+    """Whether a copy from one slice of a map into another is a frame around it: a wrap, as circular padding does it.
+
+    Args:
+        from_view: that made the slice that is read.
+        to_view: that made the slice that is written: one end of the map, with nothing that is read.
+    """
+    if from_view.name != "slice" or to_view.name != "slice" or from_view.inputs[0] != to_view.inputs[0]:
+        return False
+    size = to_view.inputs[0].shape[to_view.arguments["dim"]]
+    source, source_end = _ends(from_view)
+    first, end = _ends(to_view)
+    is_along_one = from_view.arguments["dim"] == to_view.arguments["dim"]
+    is_whole = from_view.arguments["step"] == to_view.arguments["step"] == 1
+    is_apart = end <= source or source_end <= first
+    return bool(is_along_one and is_whole and is_apart and (first == 0 or end == size))
+
+
+def _ends(cut: Operation) -> tuple[int, int]:
+    """The first unit of a slice of step 1, and the one behind its last."""
+    dim = cut.arguments["dim"]
+    start = _start(cut.arguments["start"], cut.inputs[0].shape[dim])
+    return start, start + cut.outputs[0].shape[dim]
 
 
 def _start(start: int | None, size: int) -> int:

@@ -13,6 +13,19 @@ Join = Callable[[ReceptiveField, ReceptiveField], ReceptiveField]
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Every n-th unit of a map, as `x[:, :, 1::2]` takes it: beside the other phases it is the whole map again.
+
+    Args:
+        memory: number of the memory that the units were taken from.
+        size_px: what one unit of it sees.
+    """
+
+    memory: int
+    size_px: int
+
+
+@dataclass(frozen=True)
 class Part:
     """A dimension, or a factor of one: a dimension that holds rows and columns of a map has two parts.
 
@@ -20,11 +33,13 @@ class Part:
         size: units along it.
         axis: of the picture (0, 1, ...), along which its units stand, `BATCH`, or None for channels and the like.
         field: what they see along that axis.
+        phase: of which map they are every n-th unit; None where they are not, or no longer alone.
     """
 
     size: int
     axis: int | None = None
     field: ReceptiveField | None = None
+    phase: Phase | None = None
 
     @property
     def is_seeing(self) -> bool:
@@ -281,14 +296,25 @@ def _mapped(sight: Sight) -> set[int]:
 def _joined_part(one: Part, other: Part, join: Join) -> Part:
     if one.field is None or other.field is None:
         return one if one.field is not None else other
-    return replace(one, field=join(one.field, other.field))
+    if one.phase is not None and one.phase == other.phase:
+        union = _united(one.field, other.field)
+        if union.size_px - one.phase.size_px < union.stride_px:
+            return replace(one, field=union)
+    return replace(one, field=join(one.field, other.field), phase=None)
+
+
+def _united(one: ReceptiveField, other: ReceptiveField) -> ReceptiveField:
+    """Both fields, and what lies between them: phases of one map are joined to what its blocks see."""
+    (first, end), (other_first, other_end) = one.region(0), other.region(0)
+    first, end = min(first, other_first), max(end, other_end)
+    return ReceptiveField(end - first + 1, one.stride_px, -first)
 
 
 def _split(part: Part, outer: int) -> tuple[Part, Part]:
     inner = part.size // outer
     if part.field is None:
         return Part(outer, part.axis), Part(inner, part.axis)
-    return replace(part, size=outer, field=part.field.after(inner, stride=inner)), Part(inner)
+    return Part(outer, part.axis, part.field.after(inner, stride=inner)), Part(inner)
 
 
 def _whole(sights: Sequence[Sight]) -> frozenset[int]:

@@ -169,7 +169,8 @@ def inspect(
 ) -> Summary:
     """Looks at a network layer by layer, without running its weights.
 
-    It runs twice on pictures without values, as in evaluation and as in training, and is left as it was. Conventions:
+    It runs on pictures without values, as in evaluation and as in training, and is left as it was. What one picture
+    multiplies is counted in a run of one, whatever the batch. Conventions:
     a multiply-accumulate counts as one, for convolutions, linear layers and products of matrices, and nothing else
     counts; parameters that several layers share count once; memory that a training step keeps is what torch saves for
     the backward pass, each memory once, without parameters and buffers, as on a CPU in the network's own precision.
@@ -197,9 +198,11 @@ def inspect(
     size, count = tuple(input_size), batch_size or 1
     trace = record(net, size, batch_size=count)
     fields = follow(trace)
-    training, why_not = _training(net, size, count)
+    single = trace if count == 1 else _run(net, size)[0]
+    training, why_not = _run(net, size, batch_size=count, training=True)
+    rehearsal = training or _run(net, size, batch_size=count + 1, training=True)[0]
     timing = measure(net, size, batch_size=count) if time else None
-    rows = _rows(trace, fields, training, timing)
+    rows = _rows(trace, fields, single, training, timing)
     parameters = dict(net.named_parameters())
     by_name = fields.by_name()
     field_at = next(reversed(by_name), "")
@@ -218,25 +221,27 @@ def inspect(
         field_at=field_at,
         field_lost=": ".join(filter(None, fields.lost())),
         gated=tuple(fields.gated),
-        findings=lint(Case(trace, training, why_not, fields, follow(trace, smaller), batch_size)),
+        findings=lint(Case(trace, training, why_not, rehearsal, fields, follow(trace, smaller), batch_size)),
         timing=timing,
     )
 
 
-def _training(net: nn.Module, input_size: tuple[int, ...], batch_size: int) -> tuple[Trace | None, str]:
-    """A training run, or why there can be none."""
+def _run(
+    net: nn.Module, input_size: tuple[int, ...], *, batch_size: int = 1, training: bool = False
+) -> tuple[Trace | None, str]:
+    """A run, or why there can be none."""
     try:
-        return record(net, input_size, batch_size=batch_size, training=True), ""
+        return record(net, input_size, batch_size=batch_size, training=training), ""
     except SightlineError as error:
         return None, str(error)
 
 
-def _rows(trace: Trace, fields: Fields, training: Trace | None, timing: Timing | None) -> tuple[Row, ...]:
-    num_calls, batch_size = len(trace.calls), trace.images.shape[0]
-    owned, multiplied, put_out = _owned(trace), [0] * num_calls, [0] * num_calls
+def _rows(
+    trace: Trace, fields: Fields, single: Trace | None, training: Trace | None, timing: Timing | None
+) -> tuple[Row, ...]:
+    owned, multiplied, put_out = _owned(trace), _multiplied(trace, single), [0] * len(trace.calls)
     windows: list[list[Window]] = [[] for _ in trace.calls]
     for operation, num_bytes in zip(trace.operations, output_bytes(trace), strict=True):
-        multiplied[operation.call] += macs(operation)
         put_out[operation.call] += num_bytes
         if (found := window(operation)) is not None:
             windows[operation.call].append(found)
@@ -255,7 +260,7 @@ def _rows(trace: Trace, fields: Fields, training: Trace | None, timing: Timing |
                 window=windows[index][0] if len(windows[index]) == 1 else None,
                 output_shape=call.outputs[0].shape[1:] if call.outputs else (),
                 parameters=owned[index],
-                macs=multiplied[index] // batch_size,
+                macs=int(multiplied[index]),
                 output_bytes=put_out[index],
                 kept_bytes=None if kept is None else int(kept[index]),
                 field=fields.of(index),
@@ -281,6 +286,20 @@ def _owned(trace: Trace) -> list[int]:
             owned[first[owner]] += prod(ref.shape)
             counted.add(ref)
     return owned
+
+
+def _multiplied(trace: Trace, single: Trace | None) -> list[float]:
+    """The multiply-accumulates of each call for one picture, as a run of one picture has them.
+
+    Work on the weights alone is then counted once, whatever the batch. A network that takes no single picture has an
+    equal share of the batch's work for each.
+    """
+    run = single or trace
+    own = [0] * len(run.calls)
+    for operation in run.operations:
+        own[operation.call] += macs(operation)
+    share = run.images.shape[0]
+    return _matched(trace, [(call.name, call.parent) for call in run.calls], [each // share for each in own])
 
 
 def _kept(trace: Trace, training: Trace) -> list[float]:

@@ -31,7 +31,8 @@ class Airbench(Classifier):
 
     Deviation:
         The last max pool takes the whole map instead of 3x3, which is the same at the paper's 32 px and works at any
-        size. Batch norms have the usual momentum and trained scales, and convolutions begin as torch makes them, not
+        size; of equal values all get a share of the gradient. Batch norms have the usual eps, momentum and trained
+        scales, the whitening's biases are trained to the end, and convolutions begin as torch makes them, not
         as partial identities (Sec. 3.3). `airbench_small` has half the width or less and ReLU for GELU, which costs a
         CPU a fifth of the step.
 

@@ -144,7 +144,7 @@ class AlexNet2012(Classifier):
         self.norm = local_response_norm()
         self.pool = nn.MaxPool2d(3, stride=2)  # Sec. 3.4: windows overlap
         self.dropout = nn.Dropout(dropout)
-        normal_(self.modules(), std=0.01)
+        normal_(self, std=0.01)
         for layer in (self.conv2, self.conv4, self.conv5, self.fc6, self.fc7):
             nn.init.ones_(layer.bias)  # type: ignore[arg-type]  # the ReLU after it passes nearly everything at first
 

@@ -80,7 +80,18 @@ class Classifier(nn.Module, ABC):
                 f"{name} needs images of shape (N, {self.in_channels}, H, W), got {tuple(images.shape)}. "
                 "Batch them, or build the network with in_channels."
             )
-        size = images.shape[2], images.shape[3]
+        self.check_size((images.shape[2], images.shape[3]))
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuses a size of pictures that the network cannot take.
+
+        Args:
+            size: (height, width) px.
+
+        Raises:
+            ShapeError: it is too small, or another than the one that the network was built for.
+        """
+        name = self.name or type(self).__name__
         if self.fixed_size is not None and size != self.fixed_size:
             raise ShapeError(
                 f"{name} was built for images of {_px(self.fixed_size)}, got {_px(size)}: "

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage
 from sightline.nn.conv import relu
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.preactivation import PreActBasicBlock, PreActBottleneck
-from sightline.nn.residual import Block, residual_stage, stochastic_depth_, zero_padding
+from sightline.nn.residual import Block, residual_stage, zero_padding
 
 UNIT = partial(PreActBasicBlock, shortcut=zero_padding)  # Sec. 3: ResNet-110 "as presented in [1]", so with option A
 

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage
 from sightline.nn.conv import relu
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
-from sightline.nn.residual import BasicBlock, Block, PlainBlock, residual_stage, stochastic_depth_, zero_padding
+from sightline.nn.residual import BasicBlock, Block, PlainBlock, residual_stage, zero_padding
 
 UNIT = partial(BasicBlock, shortcut=zero_padding)  # Sec. 4.2: "identity shortcuts in all cases (i.e., option A)"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage, StemName
-from sightline.nn.drop import StochasticDepth, depth_decay
+from sightline.nn.drop import StochasticDepth, stochastic_depth_
 from sightline.nn.init import trunc_normal_
 from sightline.nn.norm import LayerNorm2d
 
@@ -61,13 +61,12 @@ class ConvNeXt(Classifier):
         kernel_size, stride, padding = (3, 1, 1) if is_small else (4, 4, 0)
         patches = nn.Conv2d(in_channels, channels[0], kernel_size, stride=stride, padding=padding)
         self.features = nn.Sequential(nn.Sequential(patches, LayerNorm2d(channels[0], NORM_EPS)))
-        probabilities = iter(depth_decay(drop_path, sum(num_blocks)))
         for stage, (width, count) in enumerate(zip(channels, num_blocks, strict=True)):
             if stage > 0:
                 before = channels[stage - 1]
                 halve = nn.Conv2d(before, width, 2, stride=2)
                 self.features.append(nn.Sequential(LayerNorm2d(before, NORM_EPS), halve))
-            self.features.append(nn.Sequential(*(_Block(width, next(probabilities)) for _ in range(count))))
+            self.features.append(nn.Sequential(*(_Block(width) for _ in range(count))))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(
             LayerNorm2d(self.num_features, NORM_EPS),
@@ -75,6 +74,7 @@ class ConvNeXt(Classifier):
             nn.Linear(self.num_features, num_classes),
         )
         trunc_normal_(self, std=0.02)
+        stochastic_depth_(self, drop_path)
 
     def named_stages(self) -> dict[str, Stage]:
         return {  # channels of convnext_tiny; sizes with the ImageNet stem, four times as large with the small one
@@ -106,10 +106,9 @@ class _Block(nn.Module):
 
     Args:
         channels: of the input and the output; four times as many between the dense layers.
-        drop_path: probability with which a picture goes past the branch in a training step.
     """
 
-    def __init__(self, channels: int, drop_path: float) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.layer_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
         self.block = nn.Sequential(
@@ -121,7 +120,7 @@ class _Block(nn.Module):
             nn.Linear(4 * channels, channels),
             _Permute(0, 3, 1, 2),  # (N, C, H, W)
         )
-        self.drop_path = StochasticDepth(drop_path)
+        self.drop_path = StochasticDepth(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.drop_path(self.layer_scale * self.block(x))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from sightline.models.base import Classifier, OutputStride, Stage, StemName
 from sightline.nn.conv import relu
 from sightline.nn.dense import DenseBlock, DenseBottleneck, DenseLayer, DenseUnit, Transition
-from sightline.nn.init import kaiming_normal_fan_in_
+from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
 
 
@@ -104,7 +104,8 @@ class DenseNet(Classifier):
         self.num_features = channels
         self.avgpool = GlobalAvgPool2d()
         self.classifier = nn.Linear(channels, num_classes)
-        kaiming_normal_fan_in_(self)
+        kaiming_normal_(self, mode="fan_in")
+        nn.init.zeros_(self.classifier.bias)
 
     def named_stages(self) -> dict[str, Stage]:
         blocks = {name: part for name, part in self.features.items() if name.startswith(("denseblock", "transition"))}

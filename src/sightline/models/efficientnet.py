@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage, StemName
 from sightline.nn.conv import Norm
-from sightline.nn.init import kaiming_normal_, uniform_dense_
+from sightline.nn.drop import stochastic_depth_
+from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.separable import (
     InvertedResidual,
@@ -45,7 +46,8 @@ class EfficientNet(Classifier):
         stem: "imagenet", the paper's; "small" keeps stride 1 in the first convolution and in the first strided stage,
             for pictures under about 96 px. The weights have the same shapes with both.
         dropout: before the dense layer, in [0, 1).
-        drop_path: probability with which the last unit is left out of a training step; earlier ones in proportion.
+        drop_path: probability with which the last unit that can be is left out of a training step; earlier ones in
+            proportion. A unit can be where its input is added to its output.
 
     Shape:
         (N, in_channels, H, W), H and W >= 32 (small: 8) -> (N, num_classes). The last stage sees 1/32 (small: 1/8).
@@ -56,8 +58,10 @@ class EfficientNet(Classifier):
 
     Deviation:
         Strided convolutions are padded alike on both sides, as in torchvision and timm. The authors' code pads one
-        pixel less before than after ("same"), so that their weights see pictures shifted by a pixel. The "small" stem
-        is not in the paper.
+        pixel less before than after ("same"), so that their weights see pictures shifted by a pixel. Its batch norms
+        have an eps of 1e-3 and a momentum of 0.01; here, as in torchvision, B0 to B4 have torch's 1e-5 and 0.1.
+        The dense layer begins as torch makes it, by its inputs: the authors spread it by its outputs, which is the same
+        for 1000 classes, and for two makes the first logits 20 times as large. The "small" stem is not in the paper.
 
     Example:
         >>> net = EfficientNet(num_classes=1000, width=1.0, depth=1.0, dropout=0.2)
@@ -89,16 +93,14 @@ class EfficientNet(Classifier):
             conv_norm(in_channels, stem_channels, 3, stride=2, norm=norm, act=_silu),
             *(
                 nn.Sequential(*units)
-                for units in inverted_residual_stages(
-                    rows, stem_channels, partial(_mbconv, norm=norm), drop_path=drop_path
-                )
+                for units in inverted_residual_stages(rows, stem_channels, partial(_mbconv, norm=norm))
             ),
             conv_norm(rows[-1].channels, self.num_features, 1, norm=norm, act=_silu),
         )
         self.avgpool = GlobalAvgPool2d()
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, num_classes))
         kaiming_normal_(self)
-        uniform_dense_(self)
+        stochastic_depth_(self, drop_path)
         if stem == "small":
             keep_size_(self)
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from sightline.models.base import Classifier, Stage, StemName
 from sightline.models.efficientnet import HEAD_CHANNELS, STEM_CHANNELS, scaled
 from sightline.nn.conv import SameConv2d
-from sightline.nn.init import kaiming_normal_by_group_, uniform_dense_
+from sightline.nn.drop import stochastic_depth_
+from sightline.nn.init import kaiming_normal_by_group_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.separable import InvertedResidual, inverted_residual_stages, keep_size_, relu6, timm_names
 
@@ -25,7 +26,7 @@ class EfficientNetLite(Classifier):
         depth: times the units of each stage of B0 but the first and the last, rounded up.
         stem: as in `EfficientNet`.
         dropout: before the dense layer, in [0, 1).
-        drop_path: probability with which the last unit is left out of a training step; earlier ones in proportion.
+        drop_path: as in `EfficientNet`.
 
     Shape:
         (N, in_channels, H, W), H and W >= 32 (small: 8) -> (N, num_classes). The last stage sees 1/32 (small: 1/8).
@@ -35,9 +36,10 @@ class EfficientNetLite(Classifier):
         The network is that of Tan and Le 2019, arXiv:1905.11946.
 
     Deviation:
-        The "small" stem: as in `EfficientNet`. Padding and the batch norms' eps of 1e-3 are the authors', under which
-        their weights were trained: what timm calls `tf_efficientnet_lite0`. timm's `efficientnet_lite0` has the same
-        names and shapes, is padded alike on both sides, and has torch's 1e-5.
+        The "small" stem and the dense layer's first weights: as in `EfficientNet`. Padding and the batch norms' eps of
+        1e-3 are the authors', under which their weights were trained: what timm calls `tf_efficientnet_lite0`. timm's
+        `efficientnet_lite0` has the same names and shapes, is padded alike on both sides, and has torch's 1e-5. The
+        momentum of the norms is torch's 0.1, the authors' 0.01: it matters to training alone.
 
     Example:
         >>> net = EfficientNetLite(num_classes=1000, width=1.0, depth=1.0, dropout=0.2)
@@ -66,10 +68,7 @@ class EfficientNetLite(Classifier):
         self.conv_stem = SameConv2d(in_channels, STEM_CHANNELS, 3, stride=2, bias=False)
         self.bn1 = norm(STEM_CHANNELS)
         self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(*units)
-                for units in inverted_residual_stages(rows, STEM_CHANNELS, unit, drop_path=drop_path)
-            )
+            *(nn.Sequential(*units) for units in inverted_residual_stages(rows, STEM_CHANNELS, unit))
         )
         self.conv_head = nn.Conv2d(last.channels, HEAD_CHANNELS, 1, bias=False)
         self.bn2 = norm(HEAD_CHANNELS)
@@ -78,7 +77,7 @@ class EfficientNetLite(Classifier):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
         kaiming_normal_by_group_(self)
-        uniform_dense_(self)
+        stochastic_depth_(self, drop_path)
         if stem == "small":
             keep_size_(self)
 

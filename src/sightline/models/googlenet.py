@@ -57,8 +57,8 @@ class GoogLeNet(Classifier):
         that the paper calls 5x5; a 2x2 pool before unit 5a for the paper's 3x3; dropout of 0.2 for 0.4; auxiliary heads
         that pool adaptively. `googlenet_2014` is the paper's; what the paper leaves open is chosen so: pools count a
         last window that only partly fits, which gives the sizes of Table 1; response normalisation has AlexNet's
-        numbers; first weights and biases are those with which Caffe's authors repeated the paper (bvlc_googlenet).
-        The "small" stem is not in the paper.
+        numbers; first weights are those with which Caffe's authors repeated the paper (bvlc_googlenet), with its biases
+        of 0.2 for the classifiers, too, where a constant changes nothing. The "small" stem is not in the paper.
 
     Example:
         >>> net = GoogLeNet(num_classes=1000, **VARIANTS["googlenet_2014"])
@@ -181,13 +181,13 @@ def _conv_relu(in_channels: int, out_channels: int, kernel_size: int, *, stride:
 
 
 def _initialise(net: nn.Module) -> None:
-    """torchvision's, after Inception v3's; batch norms keep the ones and zeros that torch gives them."""
-    normal_(net.modules(), std=0.01)
+    """torchvision's, after Inception v3's, but with biases of 0; batch norms are as torch makes them."""
+    normal_(net, std=0.01)
 
 
 def _initialise_2014(net: nn.Module) -> None:
     """bvlc_googlenet: "xavier" weights, biases of 0.2."""
-    kaiming_uniform_(net.modules(), gain=1.0, bias=0.2)
+    kaiming_uniform_(net, gain=1.0, bias=0.2)
 
 
 class _Row(TypedDict):

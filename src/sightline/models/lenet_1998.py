@@ -63,7 +63,7 @@ class LeNet1998(Classifier):
         self.c5 = nn.Conv2d(16, 120, (height, width))
         self.f6 = nn.Linear(120, 84)
         self.output = RadialBasis(84, num_classes)
-        uniform_by_inputs_(self.modules())
+        uniform_by_inputs_(self)
 
     def named_stages(self) -> dict[str, Stage]:
         return {  # for 32 px

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage, StemName
-from sightline.nn.init import kaiming_normal_by_group_, uniform_dense_
+from sightline.nn.init import kaiming_normal_by_group_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.separable import DepthwiseSeparable, keep_size_, relu6, round_channels
 
@@ -32,7 +32,8 @@ class MobileNetV1(Classifier):
     Deviation:
         ReLU6 for ReLU, as in the authors' code, Keras and timm: it loses nothing and suits 8-bit arithmetic. The last
         unit has stride 1; Table 1 prints 2, which its own sizes contradict. Dropout, off by default (0.001 in the
-        authors' code), and the "small" stem are not in the paper.
+        authors' code), and the "small" stem are not in the paper. Padding is alike on both sides and the norms' eps is
+        1e-5, as in timm; the authors' code pads as TensorFlow does ("same") and has 1e-3.
 
     Example:
         >>> net = MobileNetV1(num_classes=1000)
@@ -68,7 +69,6 @@ class MobileNetV1(Classifier):
         self.num_features = channels
         self.classifier = nn.Linear(channels, num_classes)
         kaiming_normal_by_group_(self)
-        uniform_dense_(self)
         if stem == "small":
             keep_size_(self)
 

@@ -51,8 +51,9 @@ class MobileNetV2(Classifier):
         arXiv:1801.04381, Table 2.
 
     Deviation:
-        Dropout of 0.2 is torchvision's, as in the authors' code; the paper has none. The "small" stem is not in the
-        paper.
+        Dropout of 0.2 is torchvision's, as in the authors' code; the paper has none. Padding is alike on both sides and
+        the norms' eps is 1e-5, as in torchvision; the authors' code pads as TensorFlow does ("same") and has 1e-3. The
+        "small" stem is not in the paper.
 
     Example:
         >>> net = MobileNetV2(num_classes=1000)

@@ -82,9 +82,10 @@ class MobileNetV3(Classifier):
 
     Deviation:
         The narrow part of squeeze-and-excitation is a quarter of the wide one, rounded to a multiple of 8, as in the
-        authors' code. Table 2 also ticks squeeze-and-excitation on the small network's last 1x1 convolution; the
-        authors' code, torchvision, timm and Keras have none there, and all come to 56.5 million multiplications and
-        2.54 million parameters where the paper says 66 and 2.9. The "small" stem is not in the paper.
+        authors' code. Padding is alike on both sides, as in torchvision; the authors' code pads as TensorFlow does
+        ("same"). Of the small network torchvision, timm and Keras all have 56.5 million multiplications and 2.54
+        million parameters, as here, where the authors' page of checkpoints lists 66 and 2.9. The "small" stem is not in
+        the paper.
 
     Example:
         >>> net = MobileNetV3(num_classes=1000, units=LARGE, hidden=1280)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, OutputStride, Stage, StemName
 from sightline.nn.conv import relu
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
-from sightline.nn.residual import LATE_STAGES, BasicBlock, Bottleneck, PlainBlock, residual_stage, stochastic_depth_
+from sightline.nn.residual import LATE_STAGES, BasicBlock, Bottleneck, PlainBlock, residual_stage
 
 ImageNetBlock = type[BasicBlock] | type[Bottleneck] | type[PlainBlock]
 

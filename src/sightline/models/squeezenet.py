@@ -45,8 +45,9 @@ class SqueezeNet(Classifier):
         arXiv:1602.07360, Table 1. `squeezenet1_1` is the authors' later release with 2.4 times fewer multiplications.
 
     Deviation:
-        First weights are He's, and N(0, 0.01^2) in the last convolution, as in torchvision; the paper gives none. The
-        "small" stem is not in the paper.
+        First weights are He's, and N(0, 0.01^2) in the last convolution, as in torchvision; the paper gives none. Table
+        1 starts with 224 px and goes on with 111 px, which needs 227 px: here 224 px give 109. The "small" stem is not
+        in the paper.
 
     Example:
         >>> net = SqueezeNet(num_classes=1000, **VARIANTS["squeezenet1_0"])
@@ -86,8 +87,8 @@ class SqueezeNet(Classifier):
         self.features = nn.Sequential(*layers)
         last = nn.Conv2d(self.num_features, num_classes, 1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), last, relu(), GlobalAvgPool2d())
-        kaiming_uniform_(self.modules())
-        normal_([last], std=0.01)
+        kaiming_uniform_(self)
+        normal_(last, std=0.01)
 
     def named_stages(self) -> dict[str, Stage]:
         conv1, *fires = (self.features[start:end] for start, end in itertools.pairwise(self._ends))

@@ -34,8 +34,9 @@ class VGG(Classifier):
 
     Deviation:
         An adaptive average pool to 7x7 before the dense layers, as in torchvision, changes nothing at the paper's 224
-        px and lets the network take other sizes. First weights are He's, so that all layers can be trained at once;
-        the paper started the deep networks from the shallow ones. The `_bn` variants are torchvision's.
+        px and lets the network take other sizes. First weights are torchvision's, He's and in the dense layers
+        N(0, 0.01^2), so that all layers can be trained at once; the paper draws them with a variance of 0.01 (Sec. 3.1)
+        and starts the deep networks from the shallow ones. The `_bn` variants are torchvision's.
 
     Example:
         >>> net = VGG(num_classes=1000, num_convs=(1, 1, 2, 2, 2))

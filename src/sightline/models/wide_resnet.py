@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage
 from sightline.nn.conv import relu
+from sightline.nn.drop import stochastic_depth_
 from sightline.nn.init import kaiming_normal_
 from sightline.nn.pool import GlobalAvgPool2d
 from sightline.nn.preactivation import PreActBasicBlock
-from sightline.nn.residual import residual_stage, stochastic_depth_
+from sightline.nn.residual import residual_stage
 
 
 class WideResNet(Classifier):

@@ -71,7 +71,7 @@ class ZFNet(Classifier):
         self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.norm = local_response_norm()
         self.dropout = nn.Dropout(dropout)
-        normal_(self.modules(), std=0.01)
+        normal_(self, std=0.01)
 
     def named_stages(self) -> dict[str, Stage]:
         return {  # for 224x224 px; unlike AlexNet, Fig. 3 pools before it normalises

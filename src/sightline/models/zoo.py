@@ -127,6 +127,7 @@ def build(
 
     Raises:
         ConfigError: the name or an option is unknown, a number is out of range, or the network has no such option.
+        ShapeError: the network cannot take pictures of `image_size`.
 
     Example:
         >>> net = build("resnet18", num_classes=5, image_size=(64, 64))
@@ -135,18 +136,18 @@ def build(
         >>> dict(net.model_args)
         {'num_classes': 5, 'in_channels': 3, 'stem': 'small'}
     """
-    if name not in ZOO:
-        raise ConfigError(f"there is no network {name!r}.{nearest(name, ZOO)} `sightline models` lists all.")
+    if not isinstance(name, str) or name not in ZOO:
+        raise ConfigError(f"there is no network {name!r}.{nearest(str(name), ZOO)} `sightline models` lists all.")
     entry = ZOO[name]
     counts = {
         "num_classes": entry.num_classes if num_classes is None else num_classes,
         "in_channels": entry.input_size[0] if in_channels is None else in_channels,
     }
     for label, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{label} is {count}; it must be 1 or more.")
+        if type(count) is not int or count < 1:
+            raise ConfigError(f"{label} is {count}; it must be a whole number, 1 or more.")
     asked: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
-    image_size = asked.pop("image_size", None)
+    image_size = _size(asked.pop("image_size", None))
     for option, value in asked.items():
         _check_option(name, option, value)
 
@@ -158,13 +159,27 @@ def build(
         args["image_size"] = list(image_size)  # a list, as JSON gives it back
     net = entry.builder(**{**entry.row, **args})
     net.name, net.model_args, net.stem_reason = name, args, reason
+    if image_size is not None:
+        net.check_size(image_size)
     return net
+
+
+def _size(image_size: object) -> tuple[int, int] | None:
+    """(height, width) as it was given, or refused."""
+    if image_size is None:
+        return None
+    if isinstance(image_size, list | tuple) and len(image_size) == 2 and all(type(side) is int for side in image_size):
+        return image_size[0], image_size[1]
+    raise ConfigError(f"image_size is {image_size!r}; it must be (height, width) in px, such as (224, 224).")
 
 
 def _check_option(name: str, option: str, value: object) -> None:
     """Refuses what would be ignored or cannot be."""
+    if option in _OTHER_WORDS:
+        raise ConfigError(f"networks have no option {option!r}. Here it is {_OTHER_WORDS[option]}.")
     if option not in get_args(Option):
-        raise ConfigError(f"networks have no option {option!r}.{nearest(option, get_args(Option))}")
+        known = ("num_classes", "in_channels", *get_args(Option))
+        raise ConfigError(f"networks have no option {option!r}.{nearest(option, known)}")
     if option not in ZOO[name].options:
         having = [other for other, row in ZOO.items() if option in row.options]
         raise ConfigError(
@@ -176,6 +191,14 @@ def _check_option(name: str, option: str, value: object) -> None:
         raise ConfigError(f"{option} is {value}; it must be at least 0 and below 1.")
 
 
+_OTHER_WORDS = {  # timm's
+    "in_chans": "in_channels",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_path",
+    "img_size": "image_size=(height, width)",
+    "pretrained": 'weights="auto", or a file',
+    "features_only": "net.endpoints(images), of any network",
+}
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "stem": get_args(StemName),
     "output_stride": get_args(OutputStride),
@@ -234,6 +257,7 @@ _TAN = "Tan and Le 2019, arXiv:1905.11946", 2019
 _RESNET: tuple[Option, ...] = ("stem", "dropout", "drop_path", "output_stride")
 _EFFICIENTNET: tuple[Option, ...] = ("stem", "dropout", "drop_path")
 ZOO: dict[str, Entry] = {
+    # of no paper; the year is that of batch norm, the youngest of its parts
     **_of_cifar(SimpleCNN, {"simple_cnn": {}}, "tutorials", 2015, ("dropout",)),
     "lenet5": _LECUN(LeNet5, options=("image_size",)),
     "lenet5_1998": _LECUN(LeNet1998, options=("image_size",)),

@@ -213,9 +213,8 @@ def _conv_of_all(
 
     if not recompute or not torch.is_grad_enabled() or torch.compiler.is_exporting():
         return forward(*features)
-    if (
-        torch.compiler.is_compiling()
-    ):  # a compiler replays its record of the first pass, in which statistics change once
+    if torch.compiler.is_compiling():
+        # a compiler replays its record of the first pass, in which the statistics change once
         compiled: Tensor = checkpoint(forward, *features, use_reentrant=False)
         return compiled
     out: Tensor = checkpoint(

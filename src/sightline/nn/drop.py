@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sightline.errors import ConfigError
+
 
 class StochasticDepth(nn.Module):
     """Leaves a residual branch out for some pictures of a batch, and scales the others so that the mean stays.
@@ -42,18 +44,23 @@ class StochasticDepth(nn.Module):
         return f"p={self.p}"
 
 
-def depth_decay(p: float, num_blocks: int) -> list[float]:
-    """The probability of each residual unit, rising linearly from 0 at the first to `p` at the last.
+def stochastic_depth_(net: nn.Module, p: float) -> None:
+    """Sets the probability with which each unit's branch is left out of a training step, in proportion to its depth.
 
     Args:
-        p: of the last unit.
-        num_blocks: how many units there are.
+        net: its `StochasticDepth` are set in place, in order: the l-th of L to p l / L.
+        p: of the last unit, in [0, 1).
+
+    Raises:
+        ConfigError: there is no branch to leave out.
 
     Reference:
-        Huang et al. 2016, arXiv:1603.09382, Sec. 3, "linear decay"; from 0 as ConvNeXt and timm have it.
-
-    Example:
-        >>> depth_decay(0.2, 5)
-        [0.0, 0.05, 0.1, 0.15, 0.2]
+        Huang et al. 2016, "Deep Networks with Stochastic Depth", arXiv:1603.09382, Eq. 4, "linear decay": his ResNets
+        with 110 and 1202 layers take p = 0.5. He skips a unit's work for a whole batch; `StochasticDepth` chooses for
+        each picture, which saves no time. torchvision and timm begin with 0 at the first unit.
     """
-    return [round(p * block / max(num_blocks - 1, 1), 6) for block in range(num_blocks)]
+    branches = [module for module in net.modules() if isinstance(module, StochasticDepth)]
+    if p > 0 and not branches:
+        raise ConfigError(f"drop_path is {p}, but {type(net).__name__} has no residual branch to leave out. Take 0.")
+    for depth, branch in enumerate(branches, start=1):
+        branch.p = p * depth / len(branches)

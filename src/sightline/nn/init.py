@@ -1,6 +1,6 @@
 """How weights begin."""
 
-from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,22 +9,22 @@ IMAGES_AT_ONCE = 32  # bounds the memory that the patches take
 WHITENING_EPS = 5e-4  # airbench94, arXiv:2404.00498, Listing 1: added to the variances, so that noise is not blown up
 
 
-def kaiming_normal_(net: nn.Module) -> None:
-    """Fills every convolution from N(0, 2 / fan_out), norms with 1 and 0, and biases with 0.
-
-    Keeps the size of the gradients through layers of ReLU, whatever their number.
+def kaiming_normal_(net: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Fills every convolution from N(0, 2 / fan), norms with 1 and 0, and biases with 0.
 
     Args:
         net: its convolutions and batch norms are filled in place; linear layers keep torch's default.
+        mode: what keeps its size through layers of ReLU, whatever their number: with "fan_out" the gradients, with
+            "fan_in" the values. They differ where a layer takes in many times the channels that it puts out.
 
     Reference:
-        He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 14. fan_out as torchvision's ResNet.
+        He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 10 (fan_in) and 14 (fan_out). torchvision
+        has fan_out in ResNet and fan_in in DenseNet.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            _constant(module.bias, 0.0)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
@@ -82,49 +82,33 @@ def kaiming_normal_by_group_(net: nn.Module) -> None:
             module.weight.mul_(module.groups**0.5)
 
 
-def uniform_dense_(net: nn.Module) -> None:
-    """Fills every linear layer from U(-1/√n, 1/√n) for n outputs, biases with 0.
-
-    Args:
-        net: its linear layers are filled in place.
-
-    Reference:
-        Tan and Le 2019, in the published code of EfficientNet, arXiv:1905.11946; torchvision and timm have it.
-    """
-    for module in net.modules():
-        if isinstance(module, nn.Linear):
-            bound = module.out_features**-0.5
-            nn.init.uniform_(module.weight, -bound, bound)
-            nn.init.zeros_(module.bias)
-
-
-def normal_(modules: Iterable[nn.Module], *, std: float, bias: float = 0.0) -> None:
+def normal_(net: nn.Module, *, std: float, bias: float = 0.0) -> None:
     """Fills convolutions and linear layers from N(0, std^2), and their biases with a constant.
 
     One spread for all, whatever a layer's number of inputs: deep networks without norms fade under it.
 
     Args:
-        modules: other layers among them are left as they are.
+        net: its other layers are left as they are.
         std: of the weights.
         bias: of every bias.
 
     Reference:
         Krizhevsky, Sutskever and Hinton 2012, "ImageNet Classification with Deep Convolutional Neural Networks",
-        Sec. 5: 0.01; the same in VGG, arXiv:1409.1556, Sec. 3.1.
+        Sec. 5: 0.01.
     """
-    for module in modules:
+    for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=std)
             _constant(module.bias, bias)
 
 
-def kaiming_uniform_(modules: Iterable[nn.Module], *, gain: float = 2**0.5, bias: float = 0.0) -> None:
+def kaiming_uniform_(net: nn.Module, *, gain: float = 2**0.5, bias: float = 0.0) -> None:
     """Fills convolutions and linear layers from U(-b, b), b = gain sqrt(3 / fan_in), and their biases with a constant.
 
     So the variance of the weights is gain^2 / fan_in.
 
     Args:
-        modules: other layers among them are left as they are.
+        net: its other layers are left as they are.
         gain: sqrt(2), for layers that ReLU follows, keeps the size of the values through all layers; 1 is what Caffe
             calls Xavier, after Glorot and Bengio 2010.
         bias: of every bias.
@@ -132,25 +116,25 @@ def kaiming_uniform_(modules: Iterable[nn.Module], *, gain: float = 2**0.5, bias
     Reference:
         He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 10.
     """
-    for module in modules:
+    for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             bound = gain * (3 / module.weight[0].numel()) ** 0.5
             nn.init.uniform_(module.weight, -bound, bound)
             _constant(module.bias, bias)
 
 
-def uniform_by_inputs_(modules: Iterable[nn.Module]) -> None:
+def uniform_by_inputs_(net: nn.Module) -> None:
     """Fills weights and biases of convolutions and linear layers from U(-2.4 / F, 2.4 / F), F a unit's inputs.
 
     Made for squashing functions: a unit begins where its slope is greatest.
 
     Args:
-        modules: other layers among them are left as they are.
+        net: its other layers are left as they are.
 
     Reference:
         LeCun, Bottou, Bengio and Haffner 1998, "Gradient-Based Learning Applied to Document Recognition", Appendix A.
     """
-    for module in modules:
+    for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             bound = 2.4 / module.weight[0].numel()
             for parameter in module.parameters(recurse=False):
@@ -160,29 +144,6 @@ def uniform_by_inputs_(modules: Iterable[nn.Module]) -> None:
 def _constant(bias: Tensor | None, value: float) -> None:
     if bias is not None:
         nn.init.constant_(bias, value)
-
-
-def kaiming_normal_fan_in_(net: nn.Module) -> None:
-    """Fills every convolution from N(0, 2 / fan_in), norms with 1 and 0, and biases of linear layers with 0.
-
-    Keeps the size of the values, not of the gradients, through layers of ReLU: a dense layer takes in many times the
-    channels that it puts out, so the two differ.
-
-    Args:
-        net: its convolutions and batch norms are filled in place; the weights of linear layers keep torch's default.
-
-    Reference:
-        He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, Eq. 10. torchvision's DenseNet has it.
-    """
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-            _constant(module.bias, 0.0)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
 
 
 def trunc_normal_(net: nn.Module, *, std: float) -> None:

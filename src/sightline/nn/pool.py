@@ -65,11 +65,12 @@ class L2Pool2d(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = F.avg_pool2d(x.square(), self.kernel_size, self.stride, self.padding)  # padding counts, as zeros
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares leave the range of half precision
+        mean = F.avg_pool2d(wide.square(), self.kernel_size, self.stride, self.padding)  # padding counts, as zeros
         total = mean * self.kernel_size**2
         is_zero = total == 0
         norm = torch.where(is_zero, 1.0, total).sqrt()  # the root's gradient at zero is infinite: keep away from it
-        return torch.where(is_zero, 0.0, norm)
+        return torch.where(is_zero, 0.0, norm).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

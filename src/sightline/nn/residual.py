@@ -262,20 +262,3 @@ LATE_STAGES: dict[int, tuple[Sampling, Sampling]] = {
     16: (Sampling(stride=2), Sampling(stride=1, dilation=(1, 2))),
     8: (Sampling(stride=1, dilation=(1, 2)), Sampling(stride=1, dilation=(2, 4))),
 }
-
-
-def stochastic_depth_(net: nn.Module, p: float) -> None:
-    """Sets the probability with which each unit's branch is left out of a training step, in proportion to its depth.
-
-    Args:
-        net: its `StochasticDepth` are set in place, in order: the l-th of L to p l / L.
-        p: of the last unit, in [0, 1).
-
-    Reference:
-        Huang et al. 2016, "Deep Networks with Stochastic Depth", arXiv:1603.09382, Eq. 4, "linear decay": his ResNets
-        with 110 and 1202 layers take p = 0.5. He skips a unit's work for a whole batch; `StochasticDepth` chooses for
-        each picture, which saves no time.
-    """
-    branches = [module for module in net.modules() if isinstance(module, StochasticDepth)]
-    for depth, branch in enumerate(branches, start=1):
-        branch.p = p * depth / len(branches)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from sightline.nn.conv import Activation, Conv, Norm, padded_conv
-from sightline.nn.drop import StochasticDepth, depth_decay
+from sightline.nn.drop import StochasticDepth
 
 Layers = OrderedDict[str, nn.Module]
 Names = Callable[[Sequence[nn.Module]], Layers]
@@ -129,7 +129,6 @@ class InvertedResidual(nn.Sequential):
         norm: from a number of channels to a normalisation.
         act: makes the activations.
         squeeze: a unit between the depthwise convolution and the last 1x1, on `expanded_channels`; None for none.
-        drop_path: probability with which a picture goes past the unit in a training step, where the input is added.
         names: what the parts are called in the state dict. The published weights of one and the same unit come under
             three schemes.
 
@@ -158,7 +157,6 @@ class InvertedResidual(nn.Sequential):
         norm: Norm = nn.BatchNorm2d,
         act: Activation,
         squeeze: nn.Module | None = None,
-        drop_path: float = 0.0,
         names: Names = torchvision_names,
     ) -> None:
         parts: list[nn.Module] = []
@@ -182,7 +180,7 @@ class InvertedResidual(nn.Sequential):
         layers = names(parts)
         self.adds_input = stride == 1 and in_channels == out_channels
         if self.adds_input:
-            layers["drop_path"] = StochasticDepth(drop_path)
+            layers["drop_path"] = StochasticDepth(0.0)
         super().__init__(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,22 +221,17 @@ class MakeUnit(Protocol):
         expanded_channels: int,
         kernel_size: int,
         stride: int,
-        drop_path: float,
     ) -> nn.Module: ...
 
 
-def inverted_residual_stages(
-    rows: Sequence[StageRow], in_channels: int, unit: MakeUnit, *, drop_path: float = 0.0
-) -> Iterator[list[nn.Module]]:
+def inverted_residual_stages(rows: Sequence[StageRow], in_channels: int, unit: MakeUnit) -> Iterator[list[nn.Module]]:
     """The units of each row of a table, in order.
 
     Args:
         rows: the table.
         in_channels: channels that the first unit is given.
         unit: makes a unit.
-        drop_path: probability with which the last unit is left out of a training step, earlier ones in proportion.
     """
-    probabilities = iter(depth_decay(drop_path, sum(row.num_units for row in rows)))
     for row in rows:
         units = []
         for stride in (row.stride, *[1] * (row.num_units - 1)):
@@ -249,7 +242,6 @@ def inverted_residual_stages(
                     expanded_channels=row.expansion * in_channels,
                     kernel_size=row.kernel_size,
                     stride=stride,
-                    drop_path=next(probabilities),
                 )
             )
             in_channels = row.channels

@@ -11,6 +11,7 @@ import mmap
 import pickletools
 import struct
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -58,6 +59,8 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
 }
+_MAX_DIMENSIONS = 8  # of a tensor; a convolution in space and time has 5
+_MAX_QUOTED = 200  # characters of a file's text in a message
 # whatever a program that is none can raise in the interpreter
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, RuntimeError, struct.error)
 
@@ -67,6 +70,19 @@ class Declared(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+
+def quoted(text: str) -> str:
+    """Text of a file for a message: cut where it is long.
+
+    Args:
+        text: of any length.
+
+    Example:
+        >>> len(quoted(10**6 * "a"))
+        203
+    """
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 class _Name(str):
@@ -95,9 +111,8 @@ def read_checkpoint(path: Path) -> Any:
         try:
             return _read_zip(path, file) if is_zip else _read_legacy(path, file)
         except (*_NONSENSE, zipfile.BadZipFile) as error:
-            raise BundleError(
-                f"{path} is damaged, or no file of torch.save: {str(error) or type(error).__name__}. Fetch it again."
-            ) from error
+            reason = quoted(str(error)) or type(error).__name__
+            raise BundleError(f"{path} is damaged, or no file of torch.save: {reason}. Fetch it again.") from error
 
 
 def _read_zip(path: Path, file: IO[bytes]) -> Any:
@@ -135,13 +150,15 @@ def _read_legacy(path: Path, file: IO[bytes]) -> Any:
         program.run(content)  # the magic number
         version = program.run(content)
         if version != 1001:
-            raise ValueError(f"its protocol version is {version}, not 1001")
+            raise ValueError("its protocol version is not 1001")
         program.run(content)  # the byte order and sizes of the machine that wrote it
         root = program.run(content)
         keys = program.run(content)
-        declared = sum(8 + program.storages[str(key)].numel * program.storages[str(key)].dtype.itemsize for key in keys)
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError("its storages have no list of names")
+        declared = sum(8 + program.storages[key].numel * program.storages[key].dtype.itemsize for key in keys)
         held = len(content) - content.tell()
-        if set(map(str, keys)) != set(program.storages) or declared != held:
+        if set(keys) != set(program.storages) or declared != held:
             raise ValueError(f"its storages are declared as {declared:,} bytes, and the file has {held:,}")
     return root
 
@@ -171,7 +188,9 @@ class _Program:
         below: list[list[Any]] = []  # what was on the stack at each mark that is still open
         memo: dict[int, Any] = {}
         argument: Any
+        pairs_left = 0  # that calls may still take; each has had operations of its own, unless one list is taken often
         for operation, argument, _ in pickletools.genops(content):
+            pairs_left += 1
             match operation.name:
                 case "PROTO":
                     if argument != 2:
@@ -212,9 +231,11 @@ class _Program:
                     stack[-1] = self._storage(stack[-1])
                 case "REDUCE":
                     arguments = stack.pop()
-                    stack[-1] = _called(stack[-1], arguments)
+                    stack[-1] = made = _called(stack[-1], arguments, pairs_left)
+                    pairs_left -= len(made) if isinstance(made, OrderedDict) else 0
                 case "BUILD":
-                    stack.pop()  # attributes of an OrderedDict: version numbers of modules
+                    attributes = stack.pop()
+                    _require_attributes(stack[-1], attributes)  # version numbers of modules, which nothing here reads
                 case "STOP":
                     return stack.pop()
                 case name:
@@ -230,29 +251,31 @@ class _Program:
         for part, kind in _OTHER_KINDS.items():
             if module.startswith("torch") and part in name:
                 raise BundleError(
-                    f"{self.path} holds a {kind} tensor ({attribute}); weights must be dense tensors of plain numbers. "
-                    "Convert it where it was made."
+                    f"{self.path} holds a {kind} tensor ({quoted(attribute)}); weights must be dense tensors of plain "
+                    "numbers. Convert it where it was made."
                 )
         raise BundleError(
-            f"{self.path} names {module}.{attribute}, which is no part of weights and could be code; nothing of it was "
-            "run. Save the weights alone where they were made: torch.save(net.state_dict(), FILE)."
+            f"{self.path} names {quoted(f'{module}.{attribute}')}, which is no part of weights and could be code; "
+            "nothing of it was run. Save the weights alone where they were made: torch.save(net.state_dict(), FILE)."
         )
 
     def _storage(self, identity: Any) -> _Storage:
         """A storage from its persistent id: ("storage", type, key, device, number of elements[, view])."""
+        if not isinstance(identity, tuple) or len(identity) not in (5, 6):
+            raise ValueError("it has an object of unknown form outside of the pickle")
         kind, storage_type, key, _, numel, *view = identity
         if kind != "storage" or not isinstance(storage_type, _Name) or not isinstance(key, str | int):
-            raise ValueError(f"it has an object of kind {kind!r} outside of the pickle")
+            raise ValueError("it has an object outside of the pickle that is no storage")
         if any(view) or not _is_count(numel):
-            raise ValueError(f"storage {key} has {numel!r} elements and view {view}")
+            raise ValueError(f"storage {key} has no number of elements, or is a view of another")
         storage = _Storage(_DTYPES[storage_type.partition(" ")[2]], numel)
         if self.storages.setdefault(str(key), storage) != storage:
             raise ValueError(f"storage {key} is declared twice and differently")
         return storage
 
 
-def _called(name: Any, arguments: Any) -> Any:
-    """What a call in the file stands for."""
+def _called(name: Any, arguments: Any, max_pairs: int) -> Any:
+    """What a call in the file stands for; a dictionary is made of no more than so many pairs."""
     if not isinstance(name, _Name) or not isinstance(arguments, tuple):
         raise ValueError("it calls something that has no name")
     if name in _REBUILT:
@@ -260,15 +283,28 @@ def _called(name: Any, arguments: Any) -> Any:
     if name in _PARAMETER:
         return arguments[0]
     if name == _ORDERED_DICT:
-        made: dict[Any, Any] = {}
-        for pair in arguments[0] if arguments else ():
-            _set(made, pair)
+        pairs = arguments[0] if arguments else []
+        if not isinstance(pairs, list) or len(pairs) > max_pairs:
+            raise ValueError("it makes a dictionary of no list, or of one list again and again")
+        made: OrderedDict[Any, Any] = OrderedDict()
+        for key, value in pairs:
+            _set(made, [key, value])
         return made
     raise ValueError(f"it calls {name.replace(' ', '.')}")
 
 
+def _require_attributes(target: Any, attributes: Any) -> None:
+    """Refuses what is no attribute of a state dict: torch would let it change a tensor, or hide a method."""
+    if not isinstance(target, OrderedDict) or not isinstance(attributes, dict):
+        raise ValueError(f"it sets attributes of a {type(target).__name__}")
+    if any(not isinstance(name, str) or hasattr(OrderedDict, name) for name in attributes):
+        raise ValueError("it sets an attribute that every dictionary has")
+
+
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Declared:
     """A view of a storage; it must lie inside."""
+    if not all(isinstance(sizes, tuple | list) and len(sizes) <= _MAX_DIMENSIONS for sizes in (size, stride)):
+        raise ValueError(f"a tensor has more than {_MAX_DIMENSIONS} dimensions, or none are given")
     if not isinstance(storage, _Storage) or not all(map(_is_count, (offset, *size, *stride))):
         raise ValueError("a tensor has no storage or no sizes")
     # of an empty tensor no element lies anywhere

@@ -127,10 +127,10 @@ def _published(weights: Published, path: Path, spelled: str, origin: dict[str, s
 
 
 def _from_file(path: Path, model: str | None) -> Source:
-    """A single file, known by its content or of unknown origin."""
+    """A single file, known by its digest or of unknown origin."""
     digest = file_sha256(path)
     origin = {"file": path.name, "sha256": digest}
-    if (weights := recognised(digest)) is not None:
+    if (weights := recognised(digest, path.name)) is not None:
         return _published(weights, path, str(path), origin)
     preprocess = None if model is None else torchvision_preprocess(model)
     assumed = (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sightline.errors import BundleError
 from sightline.models.base import Classifier
-from sightline.pretrained.checkpoint import Declared
+from sightline.pretrained.checkpoint import Declared, quoted
 from sightline.pretrained.reading import WeightsFile
 
 _SHOWN = 3  # differences of each kind that a message lists
@@ -187,7 +187,7 @@ def _sum_of_channels(kernels: Tensor) -> Tensor:
 
 def _listed(title: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{title}: {', '.join(names[:_SHOWN])}{more}" if names else ""
+    return f"{title}: {', '.join(map(quoted, names[:_SHOWN]))}{more}" if names else ""
 
 
 def _difference(there: Declared, own: Tensor) -> str:

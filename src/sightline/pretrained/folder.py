@@ -1,11 +1,10 @@
 """Folders of weights with a config.json: our bundles, and timm's form of the Hugging Face hub."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sightline.bundle import CONFIG, WEIGHTS, file_sha256, open_bundle
+from sightline.bundle import CONFIG, WEIGHTS, file_sha256, open_bundle, read_config
 from sightline.data.preprocess import Preprocess
 from sightline.errors import BundleError, ConfigError
 from sightline.pretrained.known import imagenet_classes
@@ -109,7 +108,7 @@ def _classes(config: Mapping[str, Any], told: Mapping[str, Any]) -> tuple[str, .
 def _read_config(folder: Path) -> Mapping[str, Any]:
     file = folder / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_config(file)
     except (OSError, ValueError) as error:
         raise BundleError(f"{file} cannot be read: {error}.") from error
     if not isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""Published weights that are known by their content: where they are from, and what pictures they expect.
+"""Published weights that are known by their file: where they are from, and what pictures they expect.
 
 All of them answer with the 1000 classes of ImageNet (ILSVRC 2012).
 """
@@ -54,18 +54,29 @@ class Package:
     weights: Published
 
 
-def recognised(sha256: str) -> Published | None:
-    """Published weights by the SHA-256 of their file.
+def recognised(sha256: str, file_name: str) -> Published | None:
+    """Published weights by the SHA-256 of their file, of which torchvision tells eight digits and no more.
+
+    Another file can be made to have the same eight: they count only in a file that is called as torchvision calls it,
+    and what is said of it says so.
 
     Args:
         sha256: in hexadecimal.
+        file_name: without its folder.
 
     Example:
-        >>> recognised("11ad3fa6" + 56 * "0").title
-        'torchvision resnet50 IMAGENET1K_V2'
+        >>> recognised("11ad3fa6" + 56 * "0", "resnet50-11ad3fa6.pth").title
+        'torchvision resnet50 IMAGENET1K_V2, by its name and the digest in it'
+        >>> recognised("11ad3fa6" + 56 * "0", "other.pth") is None
+        True
     """
     packaged = {package.sha256: package.weights for package in PACKAGES.values()}
-    return packaged.get(sha256) or TORCHVISION.get(sha256[:8])
+    if sha256 in packaged:
+        return packaged[sha256]
+    weights = TORCHVISION.get(sha256[:8])
+    # alexnet-owt-7be5be79.pth, efficientnet_b0_rwightman-7f5810bc.pth: a word may stand between
+    is_called_so = weights and file_name.startswith(weights.model) and file_name.endswith(f"-{sha256[:8]}.pth")
+    return weights if is_called_so else None
 
 
 def torchvision_preprocess(model: str) -> Preprocess | None:
@@ -145,8 +156,11 @@ def _torchvision(
     """Weights of torchvision, with the preset of their evaluation."""
     return Published(
         model=model,
-        title=f"torchvision {model} IMAGENET1K_V{version}",
-        licence="BSD-3-Clause, as torchvision; the terms of ImageNet, on which they were trained, may say more",
+        title=f"torchvision {model} IMAGENET1K_V{version}, by its name and the digest in it",
+        licence=(
+            "of torchvision, if it is that file: BSD-3-Clause; the terms of ImageNet, on which they were trained, may "
+            "say more"
+        ),
         preprocess=Preprocess((3, crop_px, crop_px), mean, std, interpolation, crop_px / resized_px),
         source=f"https://pytorch.org/vision/stable/models/generated/torchvision.models.{model}.html",
     )

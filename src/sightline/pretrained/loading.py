@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack, cast
 
+import torch
+
 from sightline.bundle import CONFIG, Bundle, save_bundle
 from sightline.data.preprocess import Interpolation, Preprocess
-from sightline.errors import ConfigError
+from sightline.errors import BundleError, ConfigError
 from sightline.models import zoo
 from sightline.models.base import Classifier
 from sightline.pretrained.finding import AUTO, find_weights
@@ -110,15 +112,16 @@ def load_pretrained(
     asked = {option: value for option, value in options.items() if value is not None}
     options = cast(zoo.Options, {**options_of(source, name), **asked})
     file = open_weights(source.file)
-    net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
-    file = in_our_names(file, net, by_order=source.by_order)
+    outline = _outline(name, source, num_classes, in_channels, options)
+    file = in_our_names(file, outline, by_order=source.by_order)
     if num_classes is None:
-        num_classes = num_classes_of(file, net)
+        num_classes = num_classes_of(file, outline)
         if num_classes is None:
             raise ConfigError(f"the weights {source.spelled} have no head for {name}. Say num_classes.")
-        if num_classes != net.num_classes:
-            net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
-    plan = fit(net, file)
+        if num_classes != outline.num_classes:
+            outline = _outline(name, source, num_classes, in_channels, options)
+    plan = fit(outline, file)
+    net = zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)  # no larger than the file
     fill(net, plan, file)
     is_known = source.classes is not None and len(source.classes) == num_classes and not plan.has_new_head
     return Pretrained(
@@ -130,6 +133,20 @@ def load_pretrained(
         replaced=plan.replaced,
         notes=(*source.notes, *plan.notes),
     )
+
+
+def _outline(
+    name: str, source: Source, num_classes: int | None, in_channels: int | None, options: zoo.Options
+) -> Classifier:
+    """The network without numbers: options come with the weights, and could ask for more memory than there is."""
+    try:
+        with torch.device("meta"):
+            return zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
+    except (RuntimeError, TypeError, LookupError) as error:
+        told = ", ".join(options) or "no options"
+        raise BundleError(
+            f"the weights {source.spelled} ask for a {name} that cannot be built ({told}). Give other weights."
+        ) from error
 
 
 def save_pretrained(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sightline.errors import BundleError, ConfigError
-from sightline.pretrained.checkpoint import LEGACY_MAGIC, ZIP_MAGIC, Declared, read_checkpoint
+from sightline.pretrained.checkpoint import LEGACY_MAGIC, ZIP_MAGIC, Declared, quoted, read_checkpoint
 
 WRAPPERS = ("state_dict", "model")  # under which training scripts keep the weights beside other things
 PARALLEL = "module."  # what torch's DataParallel puts before every name
@@ -105,13 +105,14 @@ def _open_checkpoint(path: Path, *, is_archive: bool) -> WeightsFile:
     state = root if wrapper is None else root[wrapper]
     if not isinstance(state, dict) or not state:
         raise BundleError(f"{path} holds {_kind(state)} and no weights by name. {_HOW}")
-    others = [f"{name} ({_kind(value)})" for name, value in state.items() if not isinstance(value, Declared)]
+    others = [name for name, value in state.items() if not isinstance(value, Declared)]
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        raise BundleError(f"{path} holds more than tensors: {', '.join(others[:5])}{more}. {_HOW}")
+        listed = ", ".join(f"{quoted(str(name))} ({_kind(state[name])})" for name in others[:5])
+        raise BundleError(f"{path} holds more than tensors: {listed}{more}. {_HOW}")
     notes = () if wrapper is None else (f"weights taken from the file's {wrapper!r}; the rest of it is not read",)
-    load = partial(_load_checkpoint, path, wrapper, is_archive=is_archive)
-    return _renamed(path, {str(name): value for name, value in state.items()}, notes, load)
+    declared = {str(name): value for name, value in state.items()}
+    return _renamed(path, declared, notes, partial(_load_checkpoint, path, wrapper, declared, is_archive=is_archive))
 
 
 _HOW = "Save the weights alone where they were made: torch.save(net.state_dict(), FILE)."
@@ -126,15 +127,34 @@ def _kind(value: object) -> str:
     return "a tensor" if isinstance(value, Declared) else f"a {type(value).__name__}"
 
 
-def _load_checkpoint(path: Path, wrapper: str | None, *, is_archive: bool) -> Mapping[str, Tensor]:
-    """The tensors; those of an archive stay in the file until they are copied."""
+_DAMAGED = (  # what torch.load raises of files that are no weights
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    AssertionError,
+    pickle.UnpicklingError,
+    OSError,
+)
+
+
+def _load_checkpoint(
+    path: Path, wrapper: str | None, declared: Mapping[str, Declared], *, is_archive: bool
+) -> Mapping[str, Tensor]:
+    """The tensors, which are as they were declared; those of an archive stay in the file until they are copied."""
     try:
         root = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except (RuntimeError, ValueError, LookupError, EOFError, AssertionError, pickle.UnpicklingError, OSError) as error:
+        state = root if wrapper is None else root[wrapper]
+        tensors = {str(name): value.detach() for name, value in state.items()}
+        found = {name: Declared(tuple(value.shape), value.dtype) for name, value in tensors.items()}
+    except _DAMAGED as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BundleError(f"{path} is damaged: {reason} Fetch it again.") from error
-    state = root if wrapper is None else root[wrapper]
-    return {str(name): value.detach() for name, value in state.items()}
+        raise BundleError(f"{path} is damaged: {quoted(reason)} Fetch it again.") from error
+    if found != declared:
+        raise BundleError(f"{path} is damaged: its tensors are not those that it declares. Fetch it again.")
+    return tensors
 
 
 def _renamed(
