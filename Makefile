@@ -23,7 +23,7 @@ check:
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto  # a process a core, one thread each
 
 bench: $(VENV)/test $(VENV)-peers/made
 	$(BIN)/python benchmarks/training.py --keras $(VENV)-peers/bin/python
@@ -32,7 +32,7 @@ bench-models: $(VENV)-reference/made
 	$(VENV)-reference/bin/python benchmarks/models.py
 
 proofs: $(VENV)/test
-	$(BIN)/pytest -m proof
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m proof
 	$(BIN)/python benchmarks/imagenet_photos.py
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/claim.py
