@@ -1,6 +1,7 @@
 """Quantities as people write them: 1.81 G, 10M, 3x224x224."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from sightline.errors import ConfigError
@@ -51,19 +52,22 @@ def amount(text: str) -> float:
     """A number with k, M or G behind it, as it is typed.
 
     Args:
-        text: as in "10M", "1.5G", "300".
+        text: as in "10M", "1.5G", "300", "12,000,000".
 
     Raises:
         ConfigError: it is no such number.
 
     Example:
-        >>> amount("1.5G"), amount("61k"), amount("300")
-        (1500000000.0, 61000.0, 300.0)
+        >>> amount("1.5G"), amount("61k"), amount("300"), amount("12,000,000")
+        (1500000000.0, 61000.0, 300.0, 12000000.0)
     """
     units = {"k": 1e3, "m": 1e6, "g": 1e9}
     unit = text[-1:].lower()
+    number = text[:-1] if unit in units else text
+    if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", number):  # thousands; "1,5" may be meant as 1.5 and is refused
+        number = number.replace(",", "")
     try:
-        value = float(text[:-1] if unit in units else text) * units.get(unit, 1)
+        value = float(number) * units.get(unit, 1)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:

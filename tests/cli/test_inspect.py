@@ -90,7 +90,55 @@ def test_depth_folds_the_rows() -> None:
 def test_times_are_measured_when_asked() -> None:
     found = as_json("lenet5", "--time")
     assert found["timing"]["forward_s"] > 0  # type: ignore[index]
-    assert "GFLOP/s, two operations a MAC" in run("inspect", "lenet5", "--time")
+    text = " ".join(run("inspect", "lenet5", "--time").split())
+    assert re.search(r"whole run [\d.]+ ms a batch, [\d.]+ GFLOP/s, two operations a MAC; on cpu, ", text)
+    assert re.search(
+        r"layers [\d.]+ ms a batch, [\d.]+ GFLOP/s: the table's sum, .*; \d+% of it between the layers", text
+    )
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 120])
+@pytest.mark.parametrize("name", ["densenet121", "resnet50", "lenet5", "convnext_tiny"])
+def test_no_figure_is_cut_on_a_terminal(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in {"COLUMNS": str(width), "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(key, value)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("inspect", name, "--depth", "1")).splitlines()
+    assert max(map(len, lines)) <= width
+    (head,) = (line for line in lines if line.startswith("layer "))
+    table = lines[lines.index(head) : next(i for i, line in enumerate(lines) if line.startswith("total"))]
+    first = head.index(head.split()[1])  # where the column behind the names begins
+    assert not any("…" in line[first - 3 :] for line in table)
+    titles = ["kernel", "output", "parameters", "MACs", "out", "kept", "field", "step"]
+    left_out = re.search(r"left out, for \d+ characters a line: (.*?); --json", " ".join(" ".join(lines).split()))
+    named = [title.split()[0] for title in left_out[1].split(", ")] if left_out else []
+    assert named == [title for title in titles if title not in head.split()]
+    if width >= 80:
+        assert all("…" not in line for line in table) and {"output", "parameters", "MACs", "field"} <= {*head.split()}
+
+
+def test_json_goes_as_deep_as_asked() -> None:
+    deep, flat = as_json("resnet20"), as_json("resnet20", "--depth", "1")
+    rows: list[dict[str, int]] = flat["rows"]  # type: ignore[assignment]
+    assert {row["depth"] for row in rows} == {0, 1}
+    assert sum(row["parameters"] for row in rows) == flat["parameters"] == deep["parameters"]
+    assert max(row["depth"] for row in deep["rows"]) > 1  # type: ignore[attr-defined]
+
+
+def test_an_error_in_a_factory_is_told_with_the_users_own_lines(tmp_path: Path) -> None:
+    code = (
+        "from torch import nn\n\ndef inner():\n    return nn.Conv2d(3, 5, 3, groups=2)\n\ndef broken():\n    inner()\n"
+    )
+    (tmp_path / "own_nets.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "sightline", "inspect", "own_nets:broken"], capture_output=True, text=True, cwd=tmp_path
+    )
+    first, *frames = done.stderr.splitlines()
+    assert first == "sightline: own_nets:broken raised ValueError: in_channels must be divisible by groups"
+    assert [frame.partition(" in ")[2] for frame in frames] == [
+        "broken: inner()",
+        "inner: return nn.Conv2d(3, 5, 3, groups=2)",
+    ]
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -107,6 +155,8 @@ def test_times_are_measured_when_asked() -> None:
         (["resnet18", "-b", "0"], ConfigError, r"^batch_size is 0"),
         (["resnet18", "--depth", "-1"], ConfigError, r"^depth is -1; it must be 0 or more\.$"),
         (["simple_cnn", "--stem", "small"], ConfigError, r"^simple_cnn has no stem to choose"),
+        (["/nonexistent"], BundleError, r"^no bundle at /nonexistent: the folder does not exist\."),
+        (["nix/"], BundleError, r"^no bundle at nix: the folder does not exist\."),
         (["tests"], BundleError, r"^no bundle at tests: the folder has no config\.json"),
         (["no.such:net"], ConfigError, r"^no\.such:net: No module named 'no'"),
     ],
@@ -127,7 +177,9 @@ def test_the_list_of_networks_is_a_table() -> None:
         "arXiv:1512.03385  stem, dropout, drop_path, output_stride"
     )
     assert lines[-1].strip() == "6 networks; field: px that a unit of the last map sees"
-    assert run("models", "nothing*").strip().endswith("No network fits.")
+    assert run("models", "resnet1*", "--max-params", "5").strip() == "No network fits."
+    assert run("models", "Resnett18").strip().startswith("No network fits. Nearest: resnet18")
+    assert run("models", "RESNET18").splitlines()[-1].startswith("1 network; field")
 
 
 @pytest.mark.parametrize(("width", "last"), [(80, "paper"), (100, "offers"), (120, "offers")])
@@ -138,6 +190,8 @@ def test_the_table_fits_a_terminal(width: int, last: str, monkeypatch: pytest.Mo
     lines = re.sub(r"\x1b\[[0-9;]*m", "", run("models")).splitlines()
     assert max(map(len, lines)) <= width
     assert lines[0].split()[-1] == last
+    left_out = "offers, arXiv numbers" if width == 80 else "arXiv numbers"
+    assert f"left out, for {width} characters a line: {left_out} (--json has all)" in " ".join(" ".join(lines).split())
     assert {line.split()[0] for line in lines if line[:1].isalpha()} >= set(zoo.names())
 
 

@@ -65,6 +65,11 @@ def test_what_makes_none_is_refused(path: str, message: str) -> None:
         make(path)
 
 
+def test_an_error_inside_a_factory_is_its_own() -> None:
+    with pytest.raises(TypeError, match=r"^inside$"):
+        make("my_nets:broken")
+
+
 def test_only_what_a_user_types_is_imported() -> None:
     """Nothing that reads a file calls it: a bundle or a settings file can never name code."""
     root = Path(sightline.inspection.__file__).parents[1]
@@ -74,4 +79,4 @@ def test_only_what_a_user_types_is_imported() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and node.module == "sightline.inspection.factory"
     }
-    assert callers == {"inspection/summary.py", "cli/inspect.py"}
+    assert callers == {"inspection/summary.py", "inspection/receptive_field.py", "cli/inspect.py"}

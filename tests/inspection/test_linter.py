@@ -239,6 +239,14 @@ def test_unused_parameters() -> None:
     assert "unused-parameters" not in findings(Auxiliary(), (3,))
 
 
+def test_parts_that_a_network_lists_as_optional_have_a_use() -> None:
+    net = nn.Sequential(nn.Linear(3, 3))
+    net.forward = net[0].forward  # type: ignore[method-assign]
+    net.aux, net.auxiliary = nn.Linear(3, 3), nn.Linear(3, 3)
+    net.optional_parts = ("aux",)  # type: ignore[assignment]
+    assert findings(net, (3,))["unused-parameters"].where == "auxiliary.weight, auxiliary.bias"
+
+
 def test_every_rule_has_its_reason_and_its_name() -> None:
     assert [rule.__name__.replace("_", "-") for rule in RULES] == [
         "coarse-stem", "vanished-map", "narrow-view", "past-the-picture", "shifted-paths", "lonely-batch-norm",

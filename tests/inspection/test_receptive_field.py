@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sightline.errors import ConfigError, ShapeError
+from sightline.inspection import inspect
 from sightline.inspection.receptive_field import axes_of, follow, receptive_field
 from sightline.inspection.sight import smaller
 from sightline.inspection.trace import record
@@ -470,3 +471,27 @@ DATA = Path(__file__).parents[1] / "paper" / "data" / "receptive_fields.json"
 def test_the_published_traces_are_whole() -> None:
     networks = json.loads(DATA.read_text())["networks"]
     assert len(networks) == 19 and sum(len(each["trace"]) for each in networks.values()) == 597
+
+
+def test_a_global_pool_after_channels_last_sees_everything() -> None:
+    """There torch ends the pool by setting the strides of the result in place."""
+
+    class ChannelsLast(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+    for between in (nn.Identity(), ChannelsLast()):
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), between, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        assert [row.name for row in inspect(net, (3, 16, 16)).rows if row.is_whole] == ["", "2", "3", "4"]
+
+
+def test_a_shape_that_is_changed_in_place_is_followed() -> None:
+    between = Function(lambda _, x: x.transpose_(2, 3))
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), between, nn.Conv2d(3, 3, 3))
+    assert receptive_field(net, (3, 16, 16))["2"].size_px == 5
+
+
+def test_a_network_may_be_named() -> None:
+    assert receptive_field("torch.nn:Identity", (3, 8, 8)) == receptive_field(nn.Identity(), (3, 8, 8))
+    with pytest.raises(ConfigError, match=r"^'resnet50' names no network\."):
+        receptive_field("resnet50")

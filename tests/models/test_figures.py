@@ -63,8 +63,11 @@ def names(**options: object) -> list[str]:
 
 def test_rows_are_chosen_and_sorted() -> None:
     assert names() == names(pattern="*") == zoo.names()
-    assert names(pattern="resnet1?") == ["resnet18"] and names(pattern="RESNET18") == []
+    assert names(pattern="resnet1?") == ["resnet18"] and names(pattern="RESNET18") == ["resnet18"]
     assert names(pattern="resnet??", max_params="1m") == ["resnet20", "resnet32", "resnet44", "resnet56"]
+    assert names(pattern="ResNet") == zoo.names("*resnet*") and names(pattern="resnet50") == ["resnet50"]
+    assert names(pattern="resne") == names(pattern="*resne*") and names(pattern="resnet5[1-9]") == ["resnet56"]
+    assert names(pattern="resnet??", max_params="1,000,000") == names(pattern="resnet??", max_params="1m")
     assert names(pattern="resnet??", max_macs="0.09G") == ["resnet20", "resnet32"]
     assert names(pattern="vgg*", year=2014, sort="name")[:2] == ["vgg11", "vgg11_bn"] and names(year=1997) == []
     assert names(pattern="resnet[15]?", sort="params") == ["resnet56", "resnet18", "resnet50"]
@@ -83,6 +86,7 @@ def test_rows_are_chosen_and_sorted() -> None:
             r"^'ten' is no amount\. Write a number with k, M or G behind it, such as 10M or 1\.5G\.$",
         ),
         ({"max_macs": "-1G"}, r"^'-1G' is no amount\."),
+        ({"max_macs": "1,5G"}, r"^'1,5G' is no amount\."),
         ({"max_macs": ""}, r"^'' is no amount\."),
         ({"max_params": "nan"}, r"^'nan' is no amount\."),
         ({"sort": "size"}, r"^sort is 'size'; it must be one of name, year, params, macs, receptive-field\.$"),

@@ -122,8 +122,7 @@ def test_a_bundle_of_a_network_with_a_fixed_size_keeps_it(tmp_path: Path) -> Non
     [
         ([3000, 3000], "does not fit alexnet_2012"),
         ([10**9, 10**9], r"ask for a alexnet_2012 that cannot be built \(image_size\)"),
-        (["a", "b"], r"cannot be built \(image_size\)"),
-        ([5], r"cannot be built \(image_size\)"),
+        ([10**30, 10**30], r"cannot be built \(image_size\)"),
     ],
 )
 def test_a_bundle_cannot_ask_for_an_enormous_network(

@@ -2,12 +2,15 @@
 
 import json
 import sys
+import sysconfig
+import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, SightlineError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +36,9 @@ def command(
     ] = None,
     depth: Annotated[int | None, typer.Option(help="How deep rows go. Default: as deep as 60 rows allow.")] = None,
     time: Annotated[bool, typer.Option("--time", help="Measure the time of each layer, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every row.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with every row, or those down to --depth.")
+    ] = False,
 ) -> None:
     """Look at a network layer by layer: shapes, parameters, multiplications, memory, receptive fields, flaws.
 
@@ -54,6 +59,8 @@ def command(
     if note:
         typer.echo(note, err=True)
     if as_json:
+        if depth is not None:
+            summary = replace(summary, rows=summary.folded(depth))
         typer.echo(json.dumps(summary.to_dict(), indent=2))
     elif (console := Console()).is_terminal:
         console.print(render(summary, width=console.width, depth=depth), highlight=False)
@@ -70,7 +77,8 @@ def _network(
     with_weights: bool,
 ) -> "tuple[nn.Module, Size, str]":
     """The network that a word on the command line means, the input, and why its stem is as it is."""
-    is_bundle, is_factory = Path(model).is_dir(), ":" in model
+    is_bundle = Path(model).is_dir() or "/" in model  # which is in no other name
+    is_factory = ":" in model and not is_bundle
     if (is_bundle or is_factory) and (num_classes is not None or stem is not None):
         raise ConfigError(
             f"--num-classes and --stem choose a network of the zoo; {model} is made already. Leave them out."
@@ -81,10 +89,7 @@ def _network(
         bundle = open_bundle(model)
         return bundle.build_model(), size or bundle.preprocess.input_size, ""
     if is_factory:
-        from sightline.inspection.factory import make
-
-        sys.path.insert(0, "")  # the user's own files are found from where the command was typed
-        return make(model), size or (3, 224, 224), ""
+        return _made(model), size or (3, 224, 224), ""
     import torch
 
     from sightline.models import zoo
@@ -96,6 +101,23 @@ def _network(
         net = zoo.build(model, num_classes=num_classes, in_channels=size[0], stem=stem, image_size=size[1:])
     is_chosen = stem is not None or size != zoo.ZOO[model].input_size
     return net, size, net.stem_reason if is_chosen else ""
+
+
+def _made(path: str) -> "nn.Module":
+    """What a factory of the user's makes; an error in it is told with the lines that are the user's own."""
+    from sightline.inspection.factory import make
+
+    sys.path.insert(0, "")  # the user's own files are found from where the command was typed
+    try:
+        return make(path)
+    except SightlineError:
+        raise
+    except Exception as error:
+        paths = sysconfig.get_paths()
+        others = (paths["stdlib"], paths["purelib"], paths["platlib"], str(Path(__file__).parents[1]), "<")
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(others)]
+        where = "".join(f"\n  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own)
+        raise ConfigError(f"{path} raised {type(error).__name__}: {error}{where}") from error
 
 
 def _size(text: str) -> Size:

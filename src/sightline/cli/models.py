@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    pattern: Annotated[str, typer.Argument(help="A name with wildcards, such as 'resnet*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="A name or a part of one, or with wildcards, as 'resnet*'.")] = "*",
     max_params: Annotated[str | None, typer.Option(help="The most parameters, such as 10M.")] = None,
     max_macs: Annotated[str | None, typer.Option(help="The most multiply-accumulates a picture, such as 1G.")] = None,
     year: Annotated[int | None, typer.Option(help="Of the paper.")] = None,
@@ -22,6 +22,7 @@ def command(
 
     Example: sightline models 'resnet*' --max-params 30M --sort macs
     """
+    from sightline.errors import nearest
     from sightline.models.figures import select
 
     found = select(pattern, max_params=max_params, max_macs=max_macs, year=year, sort=sort)
@@ -29,10 +30,16 @@ def command(
         typer.echo(json.dumps([asdict(row) for row in found], indent=2))
     else:
         _print_table(found)
+        if not found:
+            known = [row.name for row in select()]
+            near = "" if select(pattern) else nearest(pattern.lower(), known)
+            typer.echo(f"No network fits.{near}")
 
 
 def _print_table(rows: "list[Figures]") -> None:
     """One line a network; what a narrow terminal has no room for is in the JSON."""
+    if not rows:
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -63,5 +70,8 @@ def _print_table(rows: "list[Figures]") -> None:
     for line in zip(*columns.values(), strict=True):
         table.add_row(*line)
     console.print(table, highlight=False)
-    total = f"{len(rows)} networks; field: px that a unit of the last map sees" if rows else "No network fits."
+    total = f"{len(rows)} network{'s' if len(rows) > 1 else ''}; field: px that a unit of the last map sees"
+    left_out = [*([] if has_offers else ["offers"]), *([] if is_wide else ["arXiv numbers"])]
+    if left_out:
+        total += f"; left out, for {console.width} characters a line: {', '.join(left_out)} (--json has all)"
     console.print(total, style="dim", highlight=False)

@@ -42,6 +42,8 @@ def make(path: str) -> nn.Module:
     try:
         net = factory()
     except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # it was called, and failed inside
         raise ConfigError(f"{path} cannot be called without arguments: {error}.") from error
     if not isinstance(net, nn.Module):
         raise ConfigError(f"{path} made {type(net).__name__}, not a torch.nn.Module.")

@@ -253,14 +253,17 @@ def dead_bias(case: Case) -> Iterator[Finding]:
 def unused_parameters(case: Case) -> Iterator[Finding]:
     """Parameters that no operation of a run reads, neither in evaluation nor in training.
 
-    They are stored, copied and decayed for nothing, and DistributedDataParallel stops at them.
+    They are stored, copied and decayed for nothing, and DistributedDataParallel stops at them. What the network itself
+    lists in `optional_parts`, such as auxiliary heads, has a use beside forward.
     """
     runs = [run for run in (case.trace, case.training) if run is not None]
+    optional = getattr(case.trace.calls[0].layer, "optional_parts", ())
     read = [{ref.storage for operation in run.operations for ref in operation.inputs} for run in runs]
     unused = {
         name: prod(ref.shape)
         for name, ref in case.trace.parameters.items()
-        if not any(run.parameters[name].storage in storages for run, storages in zip(runs, read, strict=True))
+        if name.partition(".")[0] not in optional
+        and not any(run.parameters[name].storage in storages for run, storages in zip(runs, read, strict=True))
     }
     if unused:
         yield Finding(

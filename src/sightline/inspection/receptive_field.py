@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from sightline.errors import ConfigError, ShapeError, nearest
+from sightline.inspection.factory import make
 from sightline.inspection.reshaping import is_wrap, written_through
 from sightline.inspection.rules import after
 from sightline.inspection.sight import Join, Seen, Sight, constant, of_picture, unknown
@@ -16,7 +17,7 @@ AXES = ("depth", "height", "width")  # of a picture; of sounds and texts the las
 
 
 def receptive_field(
-    net: nn.Module, input_size: Sequence[int] = (3, 224, 224), *, axis: str | None = None
+    net: nn.Module | str, input_size: Sequence[int] = (3, 224, 224), *, axis: str | None = None
 ) -> dict[str, ReceptiveField]:
     """The receptive field after every layer, exactly, by following one run of the network operation by operation.
 
@@ -29,7 +30,8 @@ def receptive_field(
     leaves no even steps (interpolation to a larger map).
 
     Args:
-        net: any module that takes pictures. It is run once without values and left as it was.
+        net: any module that takes pictures, or "package.module:factory", a callable without arguments that makes one.
+            It is run once without values and left as it was.
         input_size: (channels, height, width) of a picture; the network may be built for one size.
         axis: "height" or "width"; None where both are the same.
 
@@ -39,7 +41,7 @@ def receptive_field(
 
     Raises:
         ShapeError: the input does not fit, paths that look at different places meet, or height and width differ.
-        ConfigError: the axis is unknown, or the network needs values to be run.
+        ConfigError: the axis is unknown, or the network needs values to be run, or cannot be made.
 
     Reference:
         Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill,
@@ -53,6 +55,7 @@ def receptive_field(
     names = axes_of(input_size)
     if axis is not None and axis not in names:
         raise ConfigError(f"axis is {axis!r}.{nearest(axis, names)} Leave it out where all are the same.")
+    net = make(net) if isinstance(net, str) else net
     fields = follow(record(net, input_size))
     for problem in fields.problems:
         raise problem

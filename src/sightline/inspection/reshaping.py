@@ -39,6 +39,15 @@ def _permuted(operation: Operation, sight: Sight) -> Sight:
     return replace(sight, dims=tuple(sight.dims[place] for place in _order(operation, len(sight.dims))))
 
 
+def _restrided(operation: Operation, sight: Sight) -> Sight:
+    """`as_strided` that changes steps along dimensions of one unit alone: torch ends channel-last global pools so."""
+    (source, *_), (target, *_) = operation.inputs, operation.outputs
+    steps = [[step for size, step in zip(ref.shape, ref.stride, strict=True) if size != 1] for ref in (source, target)]
+    if (source.offset, source.shape, steps[0]) != (target.offset, target.shape, steps[1]):
+        return unknown(target.shape, [sight], "its memory was read in other steps")
+    return sight
+
+
 def _unsqueezed(operation: Operation, sight: Sight) -> Sight:
     place = operation.arguments["dim"] % (len(sight.dims) + 1)
     return replace(sight, dims=(*sight.dims[:place], (), *sight.dims[place:]))
@@ -251,6 +260,7 @@ RESHAPING: dict[str, Reader] = {
     **dict.fromkeys(("alias", "detach", "clone", "lift", "_conj"), _same),
     **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "reshape"), _viewed),
     **dict.fromkeys(("permute", "transpose", "t"), _permuted),
+    "as_strided": _restrided,
     "unsqueeze": _unsqueezed,
     "squeeze": _squeezed,
     "expand": _expanded,

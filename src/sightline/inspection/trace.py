@@ -239,17 +239,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args, kwargs = _mapped(self._on_meta, args), _mapped(self._on_meta, kwargs or {})
         if kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
+        schema = func._schema.arguments
+        given = {each.name: args[place] for place, each in enumerate(schema[: len(args)])}
+        arguments = {each.name: each.default_value for each in schema} | given | kwargs
+        inputs = self._refs(tuple(arguments.values()))  # as they were: `squeeze_` and the like change them
+        as_refs = _mapped(self._ref, arguments)
         try:
             result = _fast_batch_norm(args) if func in _BATCH_NORMS and not args[5] else func(*args, **kwargs)
         except Exception:
             self._failed = func
             raise
-        schema = func._schema.arguments
-        given = {each.name: args[place] for place, each in enumerate(schema[: len(args)])}
-        arguments = {each.name: each.default_value for each in schema} | given | kwargs
         call = self._running[-1] if self._running else 0
-        inputs = self._refs(tuple(arguments.values()))
-        self.operations.append(Operation(func, _mapped(self._ref, arguments), inputs, self._refs(result), call))
+        self.operations.append(Operation(func, as_refs, inputs, self._refs(result), call))
         return result
 
     def keep(self, tensor: Tensor) -> None:

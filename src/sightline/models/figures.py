@@ -6,7 +6,7 @@
 import fnmatch
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -70,7 +70,7 @@ def select(
     """The rows that fit, in the order of the zoo or sorted, the smallest first.
 
     Args:
-        pattern: a name with wildcards.
+        pattern: a name with wildcards, in any case; without wildcards, a name or a part of one.
         max_params: the most parameters, as in "10M".
         max_macs: the most multiply-accumulates, as in "1.5G".
         year: of the paper.
@@ -86,15 +86,22 @@ def select(
     if sort is not None and sort not in get_args(Sort):
         raise ConfigError(f"sort is {sort!r}; it must be one of {', '.join(get_args(Sort))}.")
     most_params, most_macs = (math.inf if text is None else amount(text) for text in (max_params, max_macs))
+    rows = read_figures()
+    fitting = _fitting(pattern, [row.name for row in rows])
     found = [
         row
-        for row in read_figures()
-        if fnmatch.fnmatchcase(row.name, pattern)
-        and row.parameters <= most_params
-        and row.macs <= most_macs
-        and year in (None, row.year)
+        for row in rows
+        if row.name in fitting and row.parameters <= most_params and row.macs <= most_macs and year in (None, row.year)
     ]
     return found if sort is None else sorted(found, key=lambda row: _key(row, sort))
+
+
+def _fitting(pattern: str, names: Sequence[str]) -> set[str]:
+    """The names that a person means by a pattern."""
+    pattern = pattern.lower()
+    if pattern not in names and not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    return {name for name in names if fnmatch.fnmatchcase(name, pattern)}
 
 
 def _key(row: Figures, sort: str) -> tuple[Any, ...]:

@@ -232,7 +232,7 @@ class _Program:
                 case "REDUCE":
                     arguments = stack.pop()
                     stack[-1] = made = _called(stack[-1], arguments, pairs_left)
-                    pairs_left -= len(made) if isinstance(made, OrderedDict) else 0
+                    pairs_left -= len(arguments[0]) if isinstance(made, OrderedDict) and arguments else 0
                 case "BUILD":
                     attributes = stack.pop()
                     _require_attributes(stack[-1], attributes)  # version numbers of modules, which nothing here reads

@@ -142,7 +142,7 @@ def _outline(
     try:
         with torch.device("meta"):
             return zoo.build(name, num_classes=num_classes, in_channels=in_channels, **options)
-    except (RuntimeError, TypeError, LookupError) as error:
+    except (RuntimeError, TypeError) as error:
         told = ", ".join(options) or "no options"
         raise BundleError(
             f"the weights {source.spelled} ask for a {name} that cannot be built ({told}). Give other weights."
