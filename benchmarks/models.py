@@ -36,7 +36,7 @@ NAMES = {  # ours -> theirs; one or two a family
     "mobilenet_v2": "torchvision/mobilenet_v2",
     "mobilenet_v3_large": "torchvision/mobilenet_v3_large",
     "efficientnet_b0": "torchvision/efficientnet_b0",
-    "efficientnet_lite0": "timm/efficientnet_lite0",
+    "efficientnet_lite0": "timm/tf_efficientnet_lite0",
     "convnext_tiny": "torchvision/convnext_tiny",
 }
 

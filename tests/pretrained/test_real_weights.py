@@ -4,9 +4,11 @@ What they see on photographs is measured by benchmarks/imagenet_photos.py.
 """
 
 import importlib.metadata
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 
 import sightline as sl
 from sightline.bundle import Bundle, open_bundle
+from sightline.errors import SightlineError
 from sightline.pretrained import Pretrained, find_weights, load_pretrained, save_pretrained
 from sightline.pretrained.known import PACKAGES, imagenet_classes
 from tests.paper.rule import make_images
@@ -110,3 +113,26 @@ def test_the_bundle_answers_in_words(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.classes == imagenet_classes()
     answer = sl.load(bundle.path, device="cpu").predict(torch.zeros(50, 60, 3, dtype=torch.uint8).numpy())
     assert answer.label in imagenet_classes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"img_size": 16}, r"^efficientnet_lite0 needs images of at least 32x32 px, got 16x16 px\."),
+        ({"img_size": 0}, r"^img_size is 0; it must be 1 or more\.$"),
+        ({"crop_pct": 2.0}, r"^crop_pct is 2\.0; it must be above 0 and at most 1\.$"),
+    ],
+)
+def test_no_bundle_is_made_that_could_not_answer(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SightlineError, match=message):
+        save_pretrained(NAME, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@torch.no_grad()
+def test_a_new_head_begins_near_chance(loaded: Pretrained) -> None:
+    images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    for num_classes in (2, 10):
+        net = load_pretrained(NAME, num_classes=num_classes).net.eval()
+        loss = torch.nn.functional.cross_entropy(net(images), torch.arange(8) % num_classes)
+        assert abs(loss.item() - math.log(num_classes)) < 0.5

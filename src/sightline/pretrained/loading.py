@@ -175,9 +175,14 @@ def save_pretrained(
         ConfigError: `output` holds a bundle, the weights do not say what pictures they expect or what their classes
             are called; and as `load_pretrained`.
         MissingExtraError, BundleError: as `load_pretrained`; or the folder cannot be written.
+        ShapeError: the network cannot take pictures of `img_size`.
     """
     if (Path(output) / CONFIG).exists():
         raise ConfigError(f"{output} already holds a bundle. Choose another --output.")
+    if img_size is not None and img_size < 1:
+        raise ConfigError(f"img_size is {img_size}; it must be 1 or more.")
+    if crop_pct is not None and not 0 < crop_pct <= 1:
+        raise ConfigError(f"crop_pct is {crop_pct}; it must be above 0 and at most 1.")
     source = find_weights(weights, model=name)
     loaded = load_pretrained(name, source)
     notes = list(loaded.notes)
@@ -202,6 +207,7 @@ def save_pretrained(
         interpolation=interpolation or own.interpolation,
         crop_fraction=own.crop_fraction if crop_pct is None else crop_pct,
     )
+    loaded.net.check_size(preprocess.input_size[1:])
     loaded.net.eval()
     bundle = save_bundle(
         output,
