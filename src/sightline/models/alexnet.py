@@ -10,6 +10,7 @@ from sightline.nn.arithmetic import conv_size, pool_size
 from sightline.nn.conv import relu
 from sightline.nn.init import normal_
 from sightline.nn.norm import local_response_norm
+from sightline.nn.sequence import in_turn
 
 
 class AlexNet(Classifier):
@@ -70,14 +71,16 @@ class AlexNet(Classifier):
         )
 
     def named_stages(self) -> dict[str, Stage]:
+        layers, dense = list(self.features), list(self.classifier)
+        fc6 = in_turn(dense[:3])
         return {  # for 224x224 px
-            "conv1": self.features[:3],  # (N, 64, 27, 27)
-            "conv2": self.features[3:6],  # (N, 192, 13, 13)
-            "conv3": self.features[6:8],  # (N, 384, 13, 13)
-            "conv4": self.features[8:10],  # (N, 256, 13, 13)
-            "conv5": self.features[10:],  # (N, 256, 6, 6)
-            "fc6": lambda x: self.classifier[:3](self.avgpool(x).flatten(1)),  # (N, 4096)
-            "fc7": self.classifier[3:6],  # (N, 4096)
+            "conv1": in_turn(layers[:3]),  # (N, 64, 27, 27)
+            "conv2": in_turn(layers[3:6]),  # (N, 192, 13, 13)
+            "conv3": in_turn(layers[6:8]),  # (N, 384, 13, 13)
+            "conv4": in_turn(layers[8:10]),  # (N, 256, 13, 13)
+            "conv5": in_turn(layers[10:]),  # (N, 256, 6, 6)
+            "fc6": lambda x: fc6(self.avgpool(x).flatten(1)),  # (N, 4096)
+            "fc7": in_turn(dense[3:6]),  # (N, 4096)
             "head": self.classifier[6],  # (N, num_classes)
         }
 

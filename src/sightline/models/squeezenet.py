@@ -11,6 +11,7 @@ from sightline.models.base import Classifier, Stage, StemName
 from sightline.nn.conv import relu
 from sightline.nn.init import kaiming_uniform_, normal_
 from sightline.nn.pool import GlobalAvgPool2d
+from sightline.nn.sequence import in_turn
 
 FIRES = {  # Table 1: channels of the squeezing 1x1, and of each of the two expanding convolutions
     2: (16, 64),
@@ -91,12 +92,12 @@ class SqueezeNet(Classifier):
         normal_(last, std=0.01)
 
     def named_stages(self) -> dict[str, Stage]:
-        conv1, *fires = (self.features[start:end] for start, end in itertools.pairwise(self._ends))
+        layers = list(self.features)
+        conv1, *fires = (in_turn(layers[start:end]) for start, end in itertools.pairwise(self._ends))
         return {
             "conv1": conv1,  # (N, 96, H/2, W/2), 1.1: 64; small stem: H, W
-            **{
-                f"fire{number}": fire for number, fire in zip(FIRES, fires, strict=True)
-            },  # ends in (N, 512, H/16, W/16)
+            # ends in (N, 512, H/16, W/16)
+            **{f"fire{number}": fire for number, fire in zip(FIRES, fires, strict=True)},
             "head": self.classifier,  # (N, num_classes)
         }
 

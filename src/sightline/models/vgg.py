@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sightline.models.base import Classifier, Stage
 from sightline.nn.conv import Norm, relu
 from sightline.nn.init import kaiming_normal_, normal_
+from sightline.nn.sequence import in_turn
 
 WIDTHS = (64, 128, 256, 512, 512)  # Table 1: channels of the five blocks
 
@@ -81,7 +82,8 @@ class VGG(Classifier):
         normal_(self.classifier, std=0.01)
 
     def named_stages(self) -> dict[str, Stage]:
-        blocks = [self.features[start:end] for start, end in itertools.pairwise(self._block_ends)]
+        layers, dense = list(self.features), list(self.classifier)
+        blocks = [in_turn(layers[start:end]) for start, end in itertools.pairwise(self._block_ends)]
         return {
             "block1": blocks[0],  # (N, 64, H/2, W/2)
             "block2": blocks[1],  # (N, 128, H/4, W/4)
@@ -89,13 +91,13 @@ class VGG(Classifier):
             "block4": blocks[3],  # (N, 512, H/16, W/16)
             "block5": blocks[4],  # (N, 512, H/32, W/32)
             "fc6": self.fc6,  # (N, 4096), named as in the paper's AlexNet: the sixth level with weights
-            "fc7": self.classifier[3:6],  # (N, 4096)
+            "fc7": in_turn(dense[3:6]),  # (N, 4096)
             "head": self.classifier[6],  # (N, num_classes)
         }
 
     def fc6(self, x: Tensor) -> Tensor:
         """The average pool to 7x7 and the first dense layer."""
-        out: Tensor = self.classifier[:3](self.avgpool(x).flatten(1))
+        out: Tensor = in_turn(list(self.classifier)[:3])(self.avgpool(x).flatten(1))
         return out
 
     @property
