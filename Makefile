@@ -3,12 +3,15 @@
 # make check   what make test runs, without installing
 # make bench   timings as ratios, side by side in one run
 # make bench-models  every family of networks against torchvision's and timm's
+# make bench-steps   where a training step's time goes, network by network, and how near to the machine's peak
+# make bench-peers   training against Keras, Lightning, fastai and the plain loop, to the same accuracy
+# make bench-curves  seconds to an accuracy of the recipe `fast`, over three seeds
 # make proofs  the long proofs: every network through every check, kills and resumes, full training runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench bench-models proofs clean
+.PHONY: demo test check bench bench-models bench-steps bench-peers bench-curves proofs clean
 
 demo: $(VENV)/demo
 	$(BIN)/sightline data get cifar10
@@ -31,10 +34,22 @@ bench: $(VENV)/test $(VENV)-peers/made
 bench-models: $(VENV)-reference/made
 	$(VENV)-reference/bin/python benchmarks/models.py
 
+bench-steps: $(VENV)/test
+	$(BIN)/python benchmarks/steps.py
+
+bench-peers: $(VENV)/test $(VENV)-peers/made $(VENV)-peers-torch/made
+	$(BIN)/python benchmarks/peers.py \
+		--keras-python $(VENV)-peers/bin/python --torch-python $(VENV)-peers-torch/bin/python
+
+bench-curves: $(VENV)/test
+	$(BIN)/python benchmarks/curves.py --recipe fast
+
 proofs: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m proof
 	$(BIN)/python benchmarks/imagenet_photos.py
 	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/terms.py
+	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/claim.py
 
 # A stamp a set of extras: made again when the dependencies change.
@@ -48,10 +63,19 @@ $(VENV)/test: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[export,tensorboard,test]'
 	touch $@
 
-# Keras brings its own NumPy and protobuf: an environment of its own.
+# Keras brings its own NumPy and protobuf: an environment of its own, with all its backends.
 $(VENV)-peers/made:
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet tensorflow-cpu==2.21.0 keras==3.15.1
+	$(VENV)-peers/bin/pip install --quiet -c constraints.txt torch==2.13.0 'jax[cpu]==0.10.2'
+	touch $@
+
+# torchvision before fastai, and without its dependencies, which would replace this torch.
+$(VENV)-peers-torch/made:
+	$(PYTHON) -m venv $(VENV)-peers-torch
+	$(VENV)-peers-torch/bin/pip install --quiet -c constraints.txt -e .
+	$(VENV)-peers-torch/bin/pip install --quiet --no-deps torchvision==0.28.0
+	$(VENV)-peers-torch/bin/pip install --quiet -c constraints.txt lightning==2.6.6 fastai==2.8.12
 	touch $@
 
 # torchvision and timm beside this torch: without their dependencies, which would replace it.
@@ -62,4 +86,4 @@ $(VENV)-reference/made:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-reference build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-peers-torch $(VENV)-reference build dist .mypy_cache .ruff_cache .pytest_cache

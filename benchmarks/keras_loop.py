@@ -29,7 +29,7 @@ def network(shape: tuple[int, int, int], num_classes: int) -> keras.Model:
         x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
         x = keras.layers.MaxPooling2D()(keras.layers.ReLU()(x))
     x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
+    return keras.Model(inputs, keras.layers.Dense(num_classes, dtype="float32")(x))  # logits keep their digits
 
 
 def pipeline(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:

@@ -8,8 +8,8 @@ from typing import Any
 import torch.library
 
 
-def reference_libraries() -> tuple[ModuleType, ModuleType]:
-    """torchvision and timm.
+def reference_libraries(*names: str) -> tuple[ModuleType, ...]:
+    """torchvision and timm, or those of the two that are named.
 
     Their networks are plain Python. But torchvision's wheels hold compiled operators (boxes, for detection) for one
     build of torch, and beside another the import fails where it describes the first of them; so that is passed over.
@@ -26,6 +26,6 @@ def reference_libraries() -> tuple[ModuleType, ModuleType]:
 
     torch.library.register_fake = register_others
     try:
-        return importlib.import_module("torchvision"), importlib.import_module("timm")
+        return tuple(importlib.import_module(name) for name in names or ("torchvision", "timm"))
     finally:
         torch.library.register_fake = register

@@ -20,10 +20,14 @@ def test_a_toml_file_gives_typed_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "unknown setting 'epoch'. Nearest: epochs."),
+        ("epoch = 3", "unknown setting 'epoch'. Nearest: epochs, swa_epochs, head_epochs."),
         ('epochs = "ten"', "epochs is 'ten': Input should be a valid integer"),
         ("epochs = 2.5", "epochs is 2.5: Input should be a valid integer"),
-        ('opt = "lion"', "opt is 'lion': Input should be 'sgd', 'momentum', 'adam' or 'adamw'."),
+        (
+            'opt = "adan"',
+            "opt is 'adan': Input should be 'sgd', 'momentum', 'rmsprop', 'adagrad', 'adam', 'adamw', 'lion' or "
+            "'muon'.",
+        ),
         ("epochs = ", "is not TOML: "),
     ],
 )

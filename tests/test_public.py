@@ -29,7 +29,7 @@ def test_the_help_of_every_verb_imports_no_heavy_library() -> None:
 
 def test_the_public_names_are_frozen() -> None:
     assert sightline.__all__ == [
-        "Settings", "create_model", "evaluate", "export", "inspect", "list_models", "load", "open_data",
+        "Settings", "create_model", "evaluate", "export", "find_lr", "inspect", "list_models", "load", "open_data",
         "receptive_field", "train",
     ]  # fmt: skip
     for name in sightline.__all__:

@@ -49,3 +49,31 @@ def test_a_wrong_machine_is_named(arguments: dict[str, object], message: str) ->
 
 def test_the_record_names_versions() -> None:
     assert environment()["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("variables", "asked", "expected", "why"),
+    [
+        ({}, None, 8, "8 threads: the cores this process may use"),
+        ({}, 3, 3, "3 threads: as asked"),
+        ({"OMP_NUM_THREADS": "2"}, None, 2, "2 threads: OMP_NUM_THREADS"),
+        ({"OMP_NUM_THREADS": "2"}, 4, 4, "4 threads: as asked"),
+        ({"OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": "4"}, None, 2, "2 threads: the cores, shared by 4 processes"),
+        ({"LOCAL_WORLD_SIZE": "16"}, None, 1, "1 threads: the cores, shared by 16 processes"),
+    ],
+)
+def test_threads_are_those_asked_for_or_the_cores(
+    variables: dict[str, str], asked: int | None, expected: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sightline.runtime._cores", lambda: 8)
+    before = torch.get_num_threads()
+    try:
+        runtime = choose_runtime(device="cpu", threads=asked)
+    finally:
+        torch.set_num_threads(before)
+    assert runtime.threads == expected
+    assert why in runtime.reasons

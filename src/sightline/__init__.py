@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sightline.models.zoo import names as list_models
     from sightline.predict import load
     from sightline.pretrained import create_model
+    from sightline.recipes.find_lr import find_lr
     from sightline.recipes.run import train
     from sightline.recipes.settings import Settings
 
@@ -27,6 +28,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "find_lr",
     "inspect",
     "list_models",
     "load",
@@ -41,6 +43,7 @@ _HOMES = {
     "create_model": ("sightline.pretrained", "create_model"),
     "evaluate": ("sightline.evaluation", "evaluate"),
     "export": ("sightline.exporting", "export"),
+    "find_lr": ("sightline.recipes.find_lr", "find_lr"),
     "inspect": ("sightline.inspection.summary", "inspect"),
     "list_models": ("sightline.models.zoo", "names"),
     "load": ("sightline.predict", "load"),

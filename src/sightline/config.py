@@ -54,9 +54,9 @@ def from_mapping(mapping: Mapping[str, Any], kind: type[Settings], *, source: st
         >>> from sightline.training.options import TrainOptions
         >>> from_mapping({"epochs": 3, "batch-size": 8, "lr": 0.1}, TrainOptions, source="example").batch_size
         8
-        >>> from_mapping({"epoch": 3}, TrainOptions, source="example")
+        >>> from_mapping({"smothing": 0.1}, TrainOptions, source="example")
         Traceback (most recent call last):
-        sightline.errors.ConfigError: example: unknown setting 'epoch'. Nearest: epochs.
+        sightline.errors.ConfigError: example: unknown setting 'smothing'. Nearest: smoothing.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - 0.1 s that `sightline --help` need not wait
 

@@ -6,12 +6,13 @@ import platform
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 # Large CPU tensors then lie in 2 MiB pages. Read by torch at its first allocation, hence before the import.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
+from torch import nn
 
 from sightline.errors import ConfigError
 
@@ -27,12 +28,14 @@ class Runtime:
         precision: of the forward and backward pass; weights and optimiser state are float32 in either case.
         threads: CPU threads inside one operation.
         reasons: a sentence for each choice, printed at the start and kept in the bundle.
+        compile: whether networks are compiled for training.
     """
 
     device: torch.device
     precision: Precision
     threads: int
     reasons: tuple[str, ...]
+    compile: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -43,9 +46,14 @@ class Runtime:
         """The context in which the forward pass runs; in float32 it changes nothing (one code path)."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
+    def compiled(self, net: nn.Module) -> nn.Module:
+        """The network as the training runs it: compiled, or as it is."""
+        return cast(nn.Module, torch.compile(net)) if self.compile else net
+
     def to_dict(self) -> dict[str, str | int]:
         """The choice as plain JSON, for the bundle's provenance."""
-        return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
+        chosen: dict[str, str | int] = {"device": str(self.device), "precision": self.precision}
+        return {**chosen, "threads": self.threads, **({"compile": True} if self.compile else {})}
 
 
 def choose_runtime(*, device: str | None = None, amp: bool | None = None, threads: int | None = None) -> Runtime:
@@ -67,19 +75,17 @@ def choose_runtime(*, device: str | None = None, amp: bool | None = None, thread
         'float32'
     """
     chosen = choose_device(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if threads is not None and threads < 1:
         raise ConfigError(
-            f"threads is {threads}; give 1 or more, or leave it out for {cores}, the cores of this machine."
+            f"threads is {threads}; give 1 or more, or leave it out for {_cores()}, the cores of this machine."
         )
-    torch.set_num_threads(threads or cores)
+    number, why_so_many = (threads, "as asked") if threads else _threads()
+    torch.set_num_threads(number)
     reasons = [_device_reason(chosen, asked=device is not None)]
     precision, why = _precision(chosen, amp)
     reasons.append(why)
     if chosen.type == "cpu":
-        reasons.append(
-            f"{torch.get_num_threads()} threads: " + ("as asked" if threads else "the cores this process may use")
-        )
+        reasons.append(f"{number} threads: {why_so_many}")
         if tune_allocator():
             reasons.append("allocator keeps and reuses large blocks: saves page faults in every step")
     return Runtime(chosen, precision, torch.get_num_threads(), tuple(reasons))
@@ -126,6 +132,32 @@ def tune_allocator() -> bool:
     return all(libc.mallopt(name, value) == 1 for name, value in settings)
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _threads() -> tuple[int, str]:
+    """How many where none were asked for, and why."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1:  # torchrun then sets OMP_NUM_THREADS to 1, whatever the machine
+        return max(1, _cores() // processes), f"the cores, shared by {processes} processes"
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked), "OMP_NUM_THREADS"
+    return _cores(), "the cores this process may use"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 in hardware, as far as that is known.
+
+    Args:
+        device: of this machine.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and _cpu_has_bfloat16()
+
+
 def environment() -> dict[str, str]:
     """Versions and machine, for the record of a run."""
     return {
@@ -149,10 +181,9 @@ def _device_reason(device: torch.device, *, asked: bool) -> str:
 def _precision(device: torch.device, amp: bool | None) -> tuple[Precision, str]:
     if amp is not None:
         return ("bfloat16" if amp else "float32"), f"{'bfloat16 autocast' if amp else 'float32'}: as asked"
-    if device.type == "cpu" and _cpu_has_bfloat16():
-        return "bfloat16", "bfloat16 autocast, channels_last: this CPU multiplies bfloat16 in hardware"
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bfloat16", "bfloat16 autocast, channels_last: this GPU multiplies bfloat16 in hardware"
+    if has_bfloat16(device):
+        this = "CPU" if device.type == "cpu" else "GPU"
+        return "bfloat16", f"bfloat16 autocast, channels_last: this {this} multiplies bfloat16 in hardware"
     return "float32", f"float32, channels_last: this {device.type} has no bfloat16 multiplication"
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sightline.data import residence
+
 MakePicture = Callable[..., Path]
 
 
@@ -29,3 +31,9 @@ def photos(tmp_path: Path, make_picture: MakePicture) -> Path:
         for number in range(count):
             make_picture(f"photos/{kind}/{number:02d}.png", (number, count, 7))
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another device than the CPU has room for ten pictures of store_of, a quarter of what is free."""
+    monkeypatch.setattr(residence, "free_bytes", lambda device: 4 * 10 * 8 * 8 * 3)

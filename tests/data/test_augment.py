@@ -1,81 +1,31 @@
-"""Flips and crops: exact pixels against NumPy, resampled ones against Pillow, boxes against torchvision's loop."""
+"""Flips and crops: exact pixels against NumPy, resampled ones against Pillow, boxes against torchvision's loop.
 
+And what comes after them: in which order, by which random numbers, and that these depend on the picture alone.
+"""
+
+import dataclasses
 import math
 import random
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sightline.data.augment import Augment, random_boxes, resized_crops, shifted
-from sightline.data.catalog import ArrayImages, Catalog
-from sightline.data.draw import draw
+from sightline.data.augment import Augment
+from sightline.data.catalog import ArrayImages
+from sightline.data.crop import random_boxes, resized_crops, shifted
+from sightline.data.draw import ERASE_STREAM, JITTER_STREAM, NOISE_STREAM, POLICY_STREAM, TURN_STREAM, draw
+from sightline.data.erase import erase_boxes, erased, noise
+from sightline.data.jitter import jittered
+from sightline.data.policy import policy_of
 from sightline.data.preprocess import Preprocess
-from sightline.data.store import Store
+from sightline.data.warp import rotate
 from sightline.errors import ConfigError
+from tests.data.small_stores import ListImages, fixed_store, smooth_picture, store_of
 
 ALMOST_1 = 1 - 2.0**-24
-
-
-class ListImages:
-    """Pictures of any sizes, from a list."""
-
-    def __init__(self, pictures: list[np.ndarray]) -> None:
-        self.pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def read(self, index: int) -> np.ndarray:
-        return self.pictures[index]
-
-    def content(self, index: int) -> bytes:
-        return self.pictures[index].tobytes()
-
-    def name(self, index: int) -> str:
-        return f"picture {index}"
-
-
-def store_of(images, size, *, indices=None, keep_margin=None, interpolation="bicubic") -> Store:
-    count = len(images)
-    channels = images.read(0).shape[2]
-    catalog = Catalog(
-        "test",
-        None,
-        ("a", "b"),
-        images,
-        labels=np.arange(count) % 2,
-        splits=np.zeros(count, np.uint8),
-        channels=channels,
-    )
-    preprocess = Preprocess((channels, *size), (0.5,) * channels, (0.25,) * channels, interpolation=interpolation)
-    store, _ = Store.build(
-        catalog,
-        range(count) if indices is None else indices,
-        preprocess=preprocess,
-        keep_margin=keep_margin,
-        threads=1,
-        skip_bad=False,
-    )
-    return store
-
-
-def fixed_store(count=40, size=(9, 12), channels=3, **options) -> Store:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, *size, channels), np.uint8)
-    return store_of(ArrayImages(pixels, (("train", count),)), size, **options)
-
-
-def smooth_picture(height: int, width: int, seed: int, channels: int = 3) -> np.ndarray:
-    """A picture without edges, so that two resize filters of one kind agree."""
-    rng = np.random.default_rng(seed)
-    noise = rng.integers(0, 256, (4, 5, channels), np.uint8)
-    layers = [
-        Image.fromarray(noise[:, :, layer]).resize((width, height), Image.Resampling.BICUBIC)
-        for layer in range(channels)
-    ]
-    return np.stack([np.asarray(layer) for layer in layers], axis=2)
-
 
 # --------------------------------------------------------------------------------------------- flip and padded crop
 
@@ -316,6 +266,141 @@ def test_a_batch_of_pictures_of_different_sizes() -> None:
     assert torch.equal(result[1], result[3])  # the same picture of the same epoch
 
 
+# ------------------------------------------------------------------------------------------------ after the crop
+
+ALL = {
+    "vflip": 0.5,
+    "rotation": 15.0,
+    "aa": "rand-m9-n2-mstd0.5",
+    "color_jitter": (0.4, 0.4, 0.4, 0.1),
+    "reprob": 0.5,
+    "remode": "pixel",
+}
+EVERYTHING = [
+    Augment(crop_padding=2, **ALL),
+    Augment(scale=(0.3, 1.0), alternating_flip=True, **ALL),
+    Augment(hflip=0, aa="trivial", reprob=1, fill=(10, 20, 30)),
+    Augment(crop_padding=3, aa="augmix-m5-w2", rotation=180),
+]
+
+
+def test_flips_and_crops_are_those_of_the_first_version() -> None:
+    """Checksums and boxes as printed by the version of this package that had nothing but flips and crops."""
+    store = fixed_store()
+    for epoch, checksum in ((0, 4195793772), (1, 1828353977), (7, 563589802)):
+        result = Augment(crop_padding=3).batch(store, torch.arange(40), seed=5, epoch=epoch)
+        assert zlib.crc32(result.numpy().tobytes()) == checksum
+    numbers = draw(5, 2, range(4), 23)[:, 1:]
+    boxes = random_boxes(torch.tensor([[40, 60]] * 4), numbers, scale=(0.35, 1.0), ratio=(0.75, 4 / 3))
+    assert boxes.tolist() == [[4, 10, 29, 31], [7, 27, 32, 33], [2, 20, 32, 34], [12, 19, 27, 35]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("augment", EVERYTHING)
+def test_with_everything_a_picture_depends_on_seed_epoch_and_its_index_alone(augment: Augment, channels: int) -> None:
+    if channels == 1 and len(augment.fill) == 3:
+        augment = dataclasses.replace(augment, fill=(10,))
+    store = fixed_store(size=(14, 12), channels=channels)
+    rows = torch.arange(40)
+    whole = augment.batch(store, rows, seed=3, epoch=5)
+    assert whole.dtype == torch.uint8 and whole.shape == (40, 14, 12, channels)
+    assert torch.equal(augment.batch(store, rows.flip(0), seed=3, epoch=5).flip(0), whole)
+    for row in (0, 11, 23, 39):
+        assert torch.equal(augment.batch(store, torch.tensor([row]), seed=3, epoch=5)[0], whole[row])
+    part = fixed_store(size=(14, 12), channels=channels, indices=[30, 23, 4])
+    assert torch.equal(augment.batch(part, torch.tensor([2, 0, 1, 0]), seed=3, epoch=5), whole[[4, 30, 23, 30]])
+    before = store.pictures.clone()
+    for seed, epoch in ((4, 5), (3, 6)):
+        other = augment.batch(store, rows, seed=seed, epoch=epoch)
+        assert (other != whole).flatten(1).any(dim=1).sum() > 30
+    assert torch.equal(store.pictures, before)
+
+
+def test_the_steps_come_in_order_each_with_numbers_of_its_own() -> None:
+    store, rows, key = fixed_store(size=(14, 12)), torch.arange(40), {"seed": 2, "epoch": 9}
+    whole = Augment(crop_padding=2, **ALL).batch(store, rows, **key)
+
+    step = Augment(crop_padding=2).batch(store, rows, **key)
+    turns = draw(2, 9, range(40), 2, stream=TURN_STREAM)
+    step = torch.where((turns[:, 0] < 0.5).view(-1, 1, 1, 1), step.flip(1), step)
+    step = rotate(step, 15 * (2 * turns[:, 1].double() - 1), fill=None)
+    numbers = draw(2, 9, range(40), 6, stream=POLICY_STREAM)
+    step = policy_of("rand-m9-n2-mstd0.5").apply(step, numbers, fill=(128,))
+    step = jittered(step, draw(2, 9, range(40), 8, stream=JITTER_STREAM), (0.4, 0.4, 0.4, 0.1))
+    chosen, boxes = erase_boxes(draw(2, 9, range(40), 23, stream=ERASE_STREAM), (14, 12), probability=0.5)
+    colours = noise(draw(2, 9, chosen, 14 * 12, stream=NOISE_STREAM), (14, 12), 3)
+    assert torch.equal(erased(step, chosen, boxes, colours), whole)
+    assert 10 < len(chosen) < 30
+
+
+def test_upside_down_is_numpys_and_as_often_as_asked_for() -> None:
+    store, rows = fixed_store(count=400), torch.arange(400)
+    plain = Augment(hflip=0).batch(store, rows, seed=0, epoch=0).numpy()
+    turned = Augment(hflip=0, vflip=1).batch(store, rows, seed=0, epoch=0).numpy()
+    np.testing.assert_array_equal(turned, plain[:, ::-1])
+    some = Augment(hflip=0, vflip=0.3).batch(store, rows, seed=0, epoch=0).numpy()
+    is_turned = (some == turned).all(axis=(1, 2, 3))
+    assert (is_turned | (some == plain).all(axis=(1, 2, 3))).all()
+    assert abs(is_turned.mean() - 0.3) < 5 * math.sqrt(0.21 / 400)
+
+
+def test_rotations_are_uniform_to_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    angles: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "sightline.data.augment.rotate", lambda pictures, degrees, fill: angles.append(degrees) or pictures
+    )
+    Augment(rotation=20).batch(fixed_store(count=4000), torch.arange(4000), seed=0, epoch=0)
+    (found,) = angles
+    assert -20 <= found.min() < -19.9 and 19.9 < found.max() <= 20
+    assert abs(found.mean()) < 5 * 40 / math.sqrt(12 * 4000)
+    assert abs(found.std() - 40 / math.sqrt(12)) < 0.3
+
+
+@pytest.mark.parametrize("crop", [{"crop_padding": 2}, {"scale": (0.5, 1.0)}], ids=["padded", "resized"])
+def test_alternating_flip_shows_both_sides_in_every_two_epochs(crop: dict[str, object]) -> None:
+    """arXiv:2404.00498, Sec. 3.6: of the first epoch's random choice, then of its opposite, and so on."""
+    store, rows = fixed_store(), torch.arange(40)
+    first = (draw(6, 0, range(40), 1)[:, 0] < 0.5).view(-1, 1, 1, 1)
+    assert 10 < first.sum() < 30
+    for epoch in range(5):
+        plain = Augment(hflip=0, **crop).batch(store, rows, seed=6, epoch=epoch)
+        mirrored = first if epoch % 2 == 0 else ~first
+        expected = torch.where(mirrored, plain.flip(2), plain)
+        result = Augment(alternating_flip=True, **crop).batch(store, rows, seed=6, epoch=epoch)
+        assert torch.equal(result, expected), epoch
+
+
+def test_erased_rectangles_have_the_fill_and_the_rest_stays() -> None:
+    store, rows = fixed_store(size=(20, 30)), torch.arange(40)
+    plain = Augment(crop_padding=2).batch(store, rows, seed=0, epoch=0)
+    for fill in ((128,), (7, 8, 9)):
+        result = Augment(crop_padding=2, reprob=1, fill=fill).batch(store, rows, seed=0, epoch=0)
+        filled = (result == torch.tensor(fill, dtype=torch.uint8)).all(dim=3)
+        changed = (result != plain).any(dim=3)
+        assert (filled | ~changed).all()
+        share = filled.flatten(1).double().mean(dim=1)
+        assert share.min() > 0.01 and share.max() < 0.37  # 2 to 33 %, and half a px more on each side
+    noisy = Augment(crop_padding=2, reprob=1, remode="pixel").batch(store, rows, seed=0, epoch=0)
+    inside = (noisy != plain).any(dim=3)
+    assert (inside <= filled).all() and inside.sum() > 0.99 * filled.sum()  # the same rectangles
+    assert abs(noisy[filled].double().mean() - 127.5) < 2
+
+
+def test_no_operation_needs_the_pictures_on_the_cpu() -> None:
+    """A tensor of the meta device has no values: whatever mixes it with the CPU's, or reads it, fails."""
+    store = fixed_store(size=(14, 12)).to(torch.device("meta"))
+    for augment in EVERYTHING:
+        if augment.scale is None:
+            result = augment.batch(store, torch.arange(40), seed=0, epoch=0)
+            assert (result.device.type, result.dtype, result.shape) == ("meta", torch.uint8, (40, 14, 12, 3))
+
+
+@pytest.mark.parametrize("augment", [Augment(), *EVERYTHING])
+def test_a_batch_of_no_pictures(augment: Augment) -> None:
+    result = augment.batch(fixed_store(size=(14, 12)), torch.empty(0, dtype=torch.int64), seed=0, epoch=0)
+    assert result.shape == (0, 14, 12, 3) and result.dtype == torch.uint8
+
+
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
@@ -323,6 +408,29 @@ def test_a_batch_of_pictures_of_different_sizes() -> None:
     ("options", "message"),
     [
         ({"hflip": 1.5}, "hflip is a probability from 0 to 1, got 1.5."),
+        ({"vflip": -0.1}, "vflip is a probability from 0 to 1, got -0.1."),
+        ({"reprob": 2}, "reprob is a probability from 0 to 1, got 2."),
+        (
+            {"hflip": 0.0, "alternating_flip": True},
+            "alternating_flip mirrors every picture in one of two epochs, and hflip is 0.0. "
+            "Leave hflip out, or set it to 0.5.",
+        ),
+        ({"rotation": -5}, "rotation must be 0 to 180 degrees, got -5."),
+        ({"rotation": 181}, "rotation must be 0 to 180 degrees, got 181."),
+        (
+            {"color_jitter": (0.4, 0.4, 0.4, 0.6)},
+            "color_jitter must be 4 numbers of 0 or more, (brightness, contrast, saturation, hue), hue at most 0.5, "
+            "got (0.4, 0.4, 0.4, 0.6).",
+        ),
+        (
+            {"color_jitter": (0.4, -1, 0.4, 0.1)},
+            "color_jitter must be 4 numbers of 0 or more, (brightness, contrast, saturation, hue), hue at most 0.5, "
+            "got (0.4, -1, 0.4, 0.1).",
+        ),
+        ({"aa": "rand-m31"}, "aa is 'rand-m31'; m must be a whole number from 0 to 30, got 31."),
+        ({"remode": "pixels"}, "remode is 'pixels'. Nearest: pixel."),
+        ({"fill": (1, 2)}, "fill must be 1 or 3 levels from 0 to 255, got (1, 2)."),
+        ({"fill": (256,)}, "fill must be 1 or 3 levels from 0 to 255, got (256,)."),
         ({"crop_padding": -1}, "crop_padding must be 0 px or more, got -1."),
         ({"ratio": (0.0, 1.0)}, "ratio must be (least, greatest) width / height above 0, got (0.0, 1.0)."),
         ({"ratio": (2.0, 1.0)}, "ratio must be (least, greatest) width / height above 0, got (2.0, 1.0)."),
@@ -354,3 +462,9 @@ def test_pictures_of_different_sizes_need_a_resized_crop() -> None:
         "the store keeps pictures of different sizes, which only a random resized crop makes equal. "
         "Set scale, such as (0.35, 1.0), or build the store with keep_margin=None."
     )
+
+
+def test_a_colour_for_grey_pictures() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Augment(fill=(1, 2, 3)).check(fixed_store(channels=1))
+    assert str(caught.value) == "fill=(1, 2, 3) has 3 levels, and the pictures have 1 channel. Give one level."

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from sightline.errors import ConfigError, ShapeError
 from sightline.models import zoo
@@ -134,3 +135,25 @@ def test_arguments_that_were_asked_for_are_kept() -> None:
     lenet = zoo.build("lenet5", num_classes=3, in_channels=3, image_size=(40, 64))
     assert lenet.model_args == {"num_classes": 3, "in_channels": 3, "image_size": [40, 64]}
     assert lenet.fixed_size == (40, 64)
+
+
+def test_flip_averages_the_picture_and_its_mirror_image_in_evaluation_alone() -> None:
+    torch.manual_seed(0)
+    plain = zoo.build("resnet20", num_classes=3).double()
+    flipping = zoo.build("resnet20", num_classes=3, tta="flip").double()
+    flipping.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    plain.eval(), flipping.eval()
+    expected = (plain(images) + plain(torch.from_numpy(images.numpy()[..., ::-1].copy()))) / 2
+    torch.testing.assert_close(flipping(images), expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(flipping(images), plain(images))
+    assert torch.equal(flipping.endpoints(images)["head"], plain(images))
+    assert torch.equal(flipping.train()(images), plain.train()(images))
+    assert "tta" not in plain.model_args
+    again = zoo.build("resnet20", **flipping.model_args)
+    assert again.tta == "flip"
+
+
+def test_an_unknown_test_time_augmentation_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^tta is 'mirror'; it must be one of none, flip\.$"):
+        zoo.build("resnet20", tta="mirror")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from sightline.nn.init import (
     kaiming_normal_,
     kaiming_uniform_,
     normal_,
+    partial_identity_,
     patch_whitening_filters,
     uniform_by_inputs_,
 )
@@ -129,3 +130,15 @@ def test_uniform_by_inputs_counts_the_inputs_of_a_unit() -> None:
             assert 0.9 * bound < parameter.abs().max() <= bound
             assert parameter.abs().mean().item() == pytest.approx(bound / 2, rel=0.2)
     assert (net[1].weight == 1).all()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 8), (8, 8), (8, 3)])
+def test_partial_identity_passes_each_channel_on_and_leaves_the_other_filters(inputs: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+    before = net[0].weight.detach().clone()
+    partial_identity_(net)
+    images = torch.randn(2, inputs, 5, 5)
+    passed = min(inputs, outputs)
+    torch.testing.assert_close(net[0](images)[:, :passed], images[:, :passed])
+    assert torch.equal(net[0].weight[inputs:], before[inputs:])

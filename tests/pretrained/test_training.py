@@ -17,6 +17,7 @@ from sightline.data.preprocess import Preprocess
 from sightline.errors import BundleError, ConfigError
 from sightline.models import zoo
 from sightline.pretrained import find_weights
+from sightline.recipes import fitting as fitting_module
 from sightline.recipes import run as run_module
 from sightline.recipes.data import open_split
 from sightline.recipes.plan import Plan, make_plan
@@ -122,13 +123,13 @@ def test_weights_that_say_nothing_of_pictures_get_the_statistics_of_the_data(pho
 def first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     """Notes the weights with which the training begins."""
     seen = []
-    fit = run_module.fit
+    fit = fitting_module.fit
 
     def noting(net: torch.nn.Module, *arguments: Any, **options: Any) -> Any:
         seen.append({name: value.clone() for name, value in net.state_dict().items()})
         return fit(net, *arguments, **options)
 
-    monkeypatch.setattr(run_module, "fit", noting)
+    monkeypatch.setattr(fitting_module, "fit", noting)
     return seen
 
 
@@ -166,7 +167,7 @@ def crash(*_: object, **__: object) -> None:
     raise Crash
 
 
-@pytest.mark.parametrize("point", ["save_bundle", "decode_all"])
+@pytest.mark.parametrize("point", ["save", "decode_all"])
 def test_a_resumed_run_ends_in_the_same_weights(
     point: str, photos: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +178,7 @@ def test_a_resumed_run_ends_in_the_same_weights(
         if point == "decode_all":  # a kill leaves the folder, an error before the first checkpoint takes it back
             patch.setattr(run_module, "withdraw", lambda *_: None)
         train(photos, tmp_path / "run", pretrained=str(weights))
-    if point == "save_bundle":
+    if point == "save":
         shutil.rmtree(weights)  # the checkpoint has all of them
     train(None, tmp_path / "run")
     for name in ("model.safetensors", "history.csv", "predictions.csv"):
@@ -207,7 +208,7 @@ def test_a_relative_path_holds_from_another_folder(
 ) -> None:
     monkeypatch.chdir(animals.parent)
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(run_module, "save_bundle", crash)
+        patch.setattr(run_module, "save", crash)
         train(photos, tmp_path / "run", pretrained="animals")
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings["pretrained"] == str(animals)

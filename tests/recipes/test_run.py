@@ -82,7 +82,7 @@ def test_a_run_killed_between_training_and_report_resumes_to_the_same_bundle(
     def crash(*_: object, **__: object) -> None:
         raise Crash
 
-    for point in ("save_bundle", "evaluate", "write_results", "write_report"):
+    for point in ("shipped_net", "save", "evaluate", "write_results", "write_report"):
         with monkeypatch.context() as patch, pytest.raises(Crash):
             patch.setattr(run_module, point, crash)
             _train(photos, tmp_path / point)
@@ -105,7 +105,7 @@ def _unfinished(photos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise Crash
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(run_module, "save_bundle", crash)
+        patch.setattr(run_module, "save", crash)
         _train(photos, folder)
     return folder
 
@@ -242,7 +242,7 @@ def test_a_skipped_picture_that_was_repaired_is_not_resumed(
         raise Crash
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(run_module, "save_bundle", crash)
+        patch.setattr(run_module, "save", crash)
         _train(photos, tmp_path / "run", settings=sl.Settings(**{**vars(QUICK), "skip_bad": True}))
     (photos / "red" / "003.png").write_bytes(whole)
     with pytest.raises(DataError, match=r"red/003.png can be read again, or not any more"):

@@ -76,7 +76,7 @@ def run(
     net: nn.Module | None = None,
     identity: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
-    validate: Validate = lambda net: (0.5, 0.75),
+    validate: Validate | None = lambda net: (0.5, 0.75),
     **changes: Any,
 ) -> TrainState:
     """Trains a small network, with checkpoints in a folder."""

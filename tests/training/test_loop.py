@@ -32,7 +32,7 @@ def _stop_at(step: int) -> Recorder:
 
 
 def _assert_same(a: TrainState, b: TrainState) -> None:
-    for left, right in ((a.net, b.net), (a.ema.net, b.ema.net)):  # type: ignore[union-attr]
+    for left, right in ((a.net, b.net), (a.average.net, b.average.net)):  # type: ignore[union-attr]
         for name, value in left.state_dict().items():
             assert torch.equal(value, right.state_dict()[name]), name
     assert a.history == b.history

@@ -1,11 +1,15 @@
 """`sightline data`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="Known data sets.", no_args_is_help=True)
+from sightline.cli.settings_flags import settings_of
+
+app = typer.Typer(help="Known data sets, and what a training makes of pictures.", no_args_is_help=True)
+
+_AUGMENTATION = "Augmentation"
 
 
 @app.callback()
@@ -32,3 +36,60 @@ def get(
     with bars(Console(stderr=True)) as bar:
         folder = fetch(name, data_dir=data_dir, progress=labelled(bar))
     typer.echo(folder)
+
+
+@app.command("preview")
+def preview(
+    data: Annotated[str, typer.Argument(help="A folder of class folders, of train/val/test folders, or a known name.")],
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="TOML file of the flags of `sightline train`; flags win.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("preview.png"),
+    columns: Annotated[int, typer.Option("--epochs", help="Columns: how many epochs, from the first.")] = 4,
+    count: Annotated[int, typer.Option(help="Rows: how many pictures, of as many classes as there are.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="Of the training.")] = None,
+    img_size: Annotated[int | None, typer.Option(help="Input height and width, px.")] = None,
+    hflip: Annotated[float | None, typer.Option(help="Share mirrored.", rich_help_panel=_AUGMENTATION)] = None,
+    alternating_flip: Annotated[
+        bool | None,
+        typer.Option("--alternating-flip", help="Mirror in every other epoch.", rich_help_panel=_AUGMENTATION),
+    ] = None,
+    vflip: Annotated[float | None, typer.Option(help="Share upside down.", rich_help_panel=_AUGMENTATION)] = None,
+    crop_padding: Annotated[int | None, typer.Option(help="Shift by up to, px.", rich_help_panel=_AUGMENTATION)] = None,
+    scale: Annotated[
+        tuple[float, float] | None, typer.Option(help="Area of random crops.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+    ratio: Annotated[
+        tuple[float, float] | None, typer.Option(help="Shape of random crops.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+    rotation: Annotated[float | None, typer.Option(help="Largest angle.", rich_help_panel=_AUGMENTATION)] = None,
+    color_jitter: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(help="Brightness, contrast, saturation, hue.", rich_help_panel=_AUGMENTATION),
+    ] = None,
+    aa: Annotated[
+        str | None, typer.Option(help="rand-m9-n2, trivial, augmix-m3-w3.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+    reprob: Annotated[float | None, typer.Option(help="Share with a hole.", rich_help_panel=_AUGMENTATION)] = None,
+    remode: Annotated[
+        Literal["const", "pixel"] | None, typer.Option(help="Filled so.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+    mixup: Annotated[float | None, typer.Option(help="Alpha of Mixup.", rich_help_panel=_AUGMENTATION)] = None,
+    cutmix: Annotated[float | None, typer.Option(help="Alpha of CutMix.", rich_help_panel=_AUGMENTATION)] = None,
+    mixup_prob: Annotated[
+        float | None, typer.Option(help="Share of batches mixed.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+    mixup_switch_prob: Annotated[
+        float | None, typer.Option(help="Share of them by CutMix.", rich_help_panel=_AUGMENTATION)
+    ] = None,
+) -> None:
+    """Draw what the network will see: training pictures as prediction sees them, then as each epoch shows them.
+
+    What you leave out is chosen as `sightline train` chooses it, so without flags this is the default training.
+
+    Example: sightline data preview photos/ --aa rand-m9-n2 --reprob 0.25
+    """
+    flags = dict(locals())
+    from sightline.recipes.preview import preview
+
+    typer.echo(preview(data, settings=settings_of(flags), epochs=columns, count=count, output=output))

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 import sightline
-from sightline.cli import data, evaluate, export, inspect, models, predict, pretrained, train
-from sightline.cli.weights_flag import WithWeights
+from sightline.cli import data, evaluate, export, find_lr, inspect, models, predict, pretrained, recipes, train
+from sightline.cli.number_flags import WithNumbers
 from sightline.errors import Interrupted, SightlineError
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train", cls=WithWeights)(train.command)
+app.command("train", cls=WithNumbers)(train.command)
+app.command("recipes")(recipes.command)
+app.command("find-lr", cls=WithNumbers)(find_lr.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("export")(export.command)
@@ -59,6 +61,13 @@ def main() -> None:
         print(f"sightline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except MemoryError:
+        print("sightline: out of memory. Lower --batch-size or --img-size.", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:  # torch's own words for it, outside of the training step
+        from sightline.training.recovery import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
         print("sightline: out of memory. Lower --batch-size or --img-size.", file=sys.stderr)
         sys.exit(1)
     except OSError as error:  # a full disk, a vanished folder: nothing that a traceback would explain better

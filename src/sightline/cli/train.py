@@ -1,21 +1,30 @@
 """`sightline train`"""
 
-import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from sightline.cli.settings_flags import settings_of
 from sightline.errors import ConfigError
+from sightline.recipes.settings import RecipeName
+from sightline.training.options import LossName, OptimizerName, ScheduleName
 
-if TYPE_CHECKING:
-    from sightline.recipes.settings import Settings
-
-_DATA = "Data"
-_MODEL = "Model and picture size"
-_TRAINING = "Training"
-_AUGMENTATION = "Augmentation"
-_MACHINE = "Machine"
+# The panels of the help.
+_recipe = partial(typer.Option, rich_help_panel="Recipe")
+_data = partial(typer.Option, rich_help_panel="Data")
+_network = partial(typer.Option, rich_help_panel="Network")
+_input = partial(typer.Option, rich_help_panel="What the network sees")
+_length = partial(typer.Option, rich_help_panel="Length and batch")
+_optimiser = partial(typer.Option, rich_help_panel="Optimiser")
+_schedule = partial(typer.Option, rich_help_panel="Learning rate over time")
+_transfer = partial(typer.Option, rich_help_panel="Trained weights")
+_loss = partial(typer.Option, rich_help_panel="Loss and classes")
+_end = partial(typer.Option, rich_help_panel="What ships in the end")
+_augment = partial(typer.Option, rich_help_panel="Augmentation")
+_mix = partial(typer.Option, rich_help_panel="Mixing")
+_machine = partial(typer.Option, rich_help_panel="Machine")
 
 
 def command(
@@ -26,86 +35,119 @@ def command(
     config: Annotated[Path | None, typer.Option("-c", "--config", help="TOML file of these flags; flags win.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: runs/DATA-MODEL.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
-    model: Annotated[str | None, typer.Option(help="A name of `sightline models`.", rich_help_panel=_MODEL)] = None,
+    recipe: Annotated[
+        RecipeName | None,
+        _recipe(metavar="NAME", help="Where every default is from: textbook, fast, best, finetune, scratch-small."),
+    ] = None,
+    smoke: Annotated[bool | None, _recipe("--smoke", help="A run of seconds through every part of it.")] = None,
+    val_fraction: Annotated[float | None, _data(help="Share held out to watch the training.")] = None,
+    test_fraction: Annotated[float | None, _data(help="Share held out for the last score.")] = None,
+    sampler: Annotated[
+        Literal["shuffle", "balanced"] | None, _data(help="Every picture once an epoch, or every class as often.")
+    ] = None,
+    skip_bad: Annotated[bool | None, _data("--skip-bad", help="List unreadable pictures and go on.")] = None,
+    model: Annotated[str | None, _network(help="A name of `sightline models`.")] = None,
+    stem: Annotated[
+        Literal["imagenet", "small"] | None, _network(help="First layers: the paper's, or for small pictures.")
+    ] = None,
+    drop: Annotated[float | None, _network(help="Dropout before the last layer.")] = None,
+    drop_path: Annotated[float | None, _network(help="Stochastic depth.")] = None,
+    aux_heads: Annotated[bool | None, _network("--aux-heads", help="GoogLeNet: auxiliary classifiers.")] = None,
+    memory_efficient: Annotated[
+        bool | None, _network("--memory-efficient", help="DenseNet: less memory, more time.")
+    ] = None,
     pretrained: Annotated[
         str | None,
-        typer.Option(
+        _transfer(
             metavar="[WEIGHTS]",
             help="Begin with trained weights. Alone: those known for the network. Or: a file that ends in "
             ".safetensors, .pth, .pt or .bin; a bundle's folder; hf-hub:org/name; after = anything.",
-            rich_help_panel=_MODEL,
         ),
     ] = None,
-    stem: Annotated[
-        Literal["imagenet", "small"] | None,
-        typer.Option(help="First layers: the paper's, or for small pictures.", rich_help_panel=_MODEL),
-    ] = None,
-    drop: Annotated[float | None, typer.Option(help="Dropout before the last layer.", rich_help_panel=_MODEL)] = None,
-    drop_path: Annotated[float | None, typer.Option(help="Stochastic depth.", rich_help_panel=_MODEL)] = None,
-    aux_heads: Annotated[
-        bool | None, typer.Option("--aux-heads", help="GoogLeNet: auxiliary classifiers.", rich_help_panel=_MODEL)
-    ] = None,
-    memory_efficient: Annotated[
-        bool | None,
-        typer.Option("--memory-efficient", help="DenseNet: less memory, more time.", rich_help_panel=_MODEL),
-    ] = None,
-    img_size: Annotated[int | None, typer.Option(help="Input height and width, px.", rich_help_panel=_MODEL)] = None,
-    in_chans: Annotated[int | None, typer.Option(help="1 grey, 3 colour.", rich_help_panel=_MODEL)] = None,
-    interpolation: Annotated[
-        Literal["bilinear", "bicubic"] | None, typer.Option(help="Resize filter.", rich_help_panel=_MODEL)
-    ] = None,
-    crop_pct: Annotated[
-        float | None, typer.Option(help="Share kept by the centre crop.", rich_help_panel=_MODEL)
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_TRAINING)] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("-b", "--batch-size", help="Pictures a step.", rich_help_panel=_TRAINING)
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=_TRAINING)] = None,
+    head_epochs: Annotated[int | None, _transfer(help="Epochs that train the last layer alone, at first.")] = None,
+    head_lr: Annotated[float | None, _transfer(help="Learning rate of these.")] = None,
+    layer_decay: Annotated[float | None, _transfer(help="A layer's rate, as a part of the next one's.")] = None,
+    img_size: Annotated[int | None, _input(help="Height and width, px.")] = None,
+    in_chans: Annotated[int | None, _input(help="1 grey, 3 colour.")] = None,
+    interpolation: Annotated[Literal["bilinear", "bicubic"] | None, _input(help="Resize filter.")] = None,
+    crop_pct: Annotated[float | None, _input(help="Share kept by the centre crop.")] = None,
+    mean: Annotated[list[float] | None, _input(metavar="N...", help="Subtracted, a number a channel.")] = None,
+    std: Annotated[list[float] | None, _input(metavar="N...", help="Divided by, a number a channel.")] = None,
+    epochs: Annotated[int | None, _length(help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, _length("-b", "--batch-size", help="Pictures a step, in all.")] = None,
+    grad_accum_steps: Annotated[int | None, _length(help="Parts that a batch is computed in.")] = None,
+    seed: Annotated[int | None, _length(help="Of everything random.")] = None,
     opt: Annotated[
-        Literal["sgd", "momentum", "adam", "adamw"] | None,
-        typer.Option(help="Optimiser; sgd has Nesterov momentum.", rich_help_panel=_TRAINING),
+        OptimizerName | None,
+        _optimiser(metavar="NAME", help="sgd (Nesterov), momentum, rmsprop, adagrad, adam, adamw, lion or muon."),
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="Momentum of SGD.", rich_help_panel=_TRAINING)] = None,
+    lr: Annotated[float | None, _optimiser(help="Peak learning rate.")] = None,
+    momentum: Annotated[float | None, _optimiser(help="Of sgd, momentum, rmsprop and muon.")] = None,
+    opt_betas: Annotated[
+        tuple[float, float] | None, _optimiser(metavar="N N", help="Of adam, adamw, lion and muon.")
+    ] = None,
+    opt_eps: Annotated[float | None, _optimiser(help="Of rmsprop, adagrad, adam, adamw and muon.")] = None,
+    weight_decay: Annotated[float | None, _optimiser(help="Not on norms and biases.")] = None,
+    clip_grad: Annotated[float | None, _optimiser(help="Largest norm of the gradient.")] = None,
     sched: Annotated[
-        Literal["cosine", "onecycle", "constant"] | None,
-        typer.Option(help="Learning-rate schedule.", rich_help_panel=_TRAINING),
+        ScheduleName | None,
+        _schedule(metavar="NAME", help="cosine, onecycle, linear, step, multistep or constant."),
     ] = None,
-    warmup_epochs: Annotated[float | None, typer.Option(help="Length of the rise.", rich_help_panel=_TRAINING)] = None,
-    min_lr: Annotated[float | None, typer.Option(help="Learning rate at the end.", rich_help_panel=_TRAINING)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Not on norms, biases.", rich_help_panel=_TRAINING)] = None,
-    smoothing: Annotated[float | None, typer.Option(help="Label smoothing.", rich_help_panel=_TRAINING)] = None,
-    clip_grad: Annotated[float | None, typer.Option(help="Largest gradient norm.", rich_help_panel=_TRAINING)] = None,
+    warmup_epochs: Annotated[float | None, _schedule(help="Length of the rise.")] = None,
+    min_lr: Annotated[float | None, _schedule(help="Learning rate at the end.")] = None,
+    decay_epochs: Annotated[float | None, _schedule(help="step: epochs between two falls.")] = None,
+    decay_milestones: Annotated[
+        list[float] | None, _schedule(metavar="N...", help="multistep: epochs of the falls, as in 90 180.")
+    ] = None,
+    decay_rate: Annotated[float | None, _schedule(help="step, multistep: what a fall leaves.")] = None,
+    loss: Annotated[
+        LossName | None, _loss(metavar="NAME", help="cross_entropy, bce (a yes or no for each class) or focal.")
+    ] = None,
+    smoothing: Annotated[float | None, _loss(help="Label smoothing.")] = None,
+    focal_gamma: Annotated[float | None, _loss(help="focal: how little an easy picture counts.")] = None,
+    class_weights: Annotated[
+        Literal["none", "balanced", "effective"] | None, _loss(help="Rare classes count more.")
+    ] = None,
     model_ema: Annotated[
-        bool | None, typer.Option("--model-ema/--no-model-ema", help="Average the weights.", rich_help_panel=_TRAINING)
+        bool | None, _end("--model-ema/--no-model-ema", help="A moving average of the weights.")
     ] = None,
-    model_ema_decay: Annotated[float | None, typer.Option(help="Decay of it.", rich_help_panel=_TRAINING)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.", rich_help_panel=_TRAINING)] = None,
-    hflip: Annotated[float | None, typer.Option(help="Share mirrored.", rich_help_panel=_AUGMENTATION)] = None,
-    crop_padding: Annotated[int | None, typer.Option(help="Shift by up to, px.", rich_help_panel=_AUGMENTATION)] = None,
-    scale: Annotated[
-        tuple[float, float] | None, typer.Option(help="Area of random crops.", rich_help_panel=_AUGMENTATION)
+    model_ema_decay: Annotated[float | None, _end(help="Its decay.")] = None,
+    swa_epochs: Annotated[int | None, _end(help="Last epochs whose weights are averaged.")] = None,
+    patience: Annotated[int | None, _end(help="Stop so many epochs after the best, and ship that.")] = None,
+    max_rollbacks: Annotated[int | None, _end(help="Leave out so many batches whose loss is not finite.")] = None,
+    tta: Annotated[Literal["none", "flip"] | None, _end(help="flip: predictions see the mirror image, too.")] = None,
+    hflip: Annotated[float | None, _augment(help="Share mirrored.")] = None,
+    alternating_flip: Annotated[bool | None, _augment("--alternating-flip", help="Mirrored every other epoch.")] = None,
+    vflip: Annotated[float | None, _augment(help="Share upside down.")] = None,
+    crop_padding: Annotated[int | None, _augment(help="Shift by up to, px.")] = None,
+    scale: Annotated[tuple[float, float] | None, _augment(metavar="N N", help="Area of random crops.")] = None,
+    ratio: Annotated[tuple[float, float] | None, _augment(metavar="N N", help="Shape of random crops.")] = None,
+    rotation: Annotated[float | None, _augment(help="Largest angle, degrees.")] = None,
+    color_jitter: Annotated[
+        tuple[float, float, float, float] | None,
+        _augment(metavar="N N N N", help="Brightness, contrast, saturation, hue."),
     ] = None,
-    ratio: Annotated[
-        tuple[float, float] | None, typer.Option(help="Shape of random crops.", rich_help_panel=_AUGMENTATION)
-    ] = None,
-    val_fraction: Annotated[float | None, typer.Option(help="Share held out to watch.", rich_help_panel=_DATA)] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Share held out to score.", rich_help_panel=_DATA)] = None,
-    skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad", help="List unreadable pictures and go on.", rich_help_panel=_DATA)
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", rich_help_panel=_MACHINE)] = None,
-    amp: Annotated[
-        bool | None, typer.Option("--amp/--no-amp", help="bfloat16 autocast.", rich_help_panel=_MACHINE)
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=_MACHINE)] = None,
-    checkpoint_every: Annotated[
-        float | None, typer.Option(help="Seconds between checkpoints.", rich_help_panel=_MACHINE)
-    ] = None,
+    aa: Annotated[str | None, _augment(help="rand-m9-n2, trivial, augmix-m3-w3.")] = None,
+    reprob: Annotated[float | None, _augment(help="Share with an erased part.")] = None,
+    remode: Annotated[Literal["const", "pixel"] | None, _augment(help="Erased to a colour, or noise.")] = None,
+    mixup: Annotated[float | None, _mix(help="Blends of two pictures: alpha.")] = None,
+    cutmix: Annotated[float | None, _mix(help="A part of another picture: alpha.")] = None,
+    mixup_prob: Annotated[float | None, _mix(help="Share of the batches mixed.")] = None,
+    mixup_switch_prob: Annotated[float | None, _mix(help="Share of these with CutMix, of both.")] = None,
+    device: Annotated[str | None, _machine(help="cpu, cuda, cuda:1, mps.")] = None,
+    amp: Annotated[bool | None, _machine("--amp/--no-amp", help="bfloat16 autocast.")] = None,
+    compile: Annotated[bool | None, _machine("--compile/--no-compile", help="torch.compile.")] = None,
+    threads: Annotated[int | None, _machine(help="CPU threads.")] = None,
+    workers: Annotated[int | None, _machine(help="Threads that prepare batches.")] = None,
+    sync_bn: Annotated[bool | None, _machine("--sync-bn/--no-sync-bn", help="Norms over all processes.")] = None,
+    fsdp: Annotated[bool | None, _machine("--fsdp", help="Weights split over processes.")] = None,
+    checkpoint_every: Annotated[float | None, _machine(help="Seconds between checkpoints.")] = None,
 ) -> None:
     """Train a network on labelled pictures and write a bundle.
 
-    What you leave out is chosen from the data and the machine, and printed with its reason.
+    What you leave out is chosen by a recipe (`sightline recipes`), from the data
+    and the machine, and printed with its reason. In a TOML file, numbers that
+    stand side by side here (N N, N...) are a list: scale = [0.35, 1.0].
 
     Example: sightline train photos/ --model resnet18 --epochs 30 --output runs/photos
 
@@ -114,18 +156,7 @@ def command(
     flags = dict(locals())
     from sightline.recipes.run import train
 
-    settings = _settings(flags)
+    settings = settings_of(flags)
     if resume is not None and output is not None and output != resume:
         raise ConfigError(f"--resume {resume} and --output {output} name two folders. Give --resume alone.")
     train(data, settings=settings, output=resume or output, resume=resume is not None)
-
-
-def _settings(flags: dict[str, object]) -> "Settings":
-    """The TOML file's settings with the flags on top."""
-    from sightline.config import from_mapping, read_toml
-    from sightline.recipes.settings import Settings
-
-    config = flags["config"]
-    base = dataclasses.asdict(read_toml(config, Settings)) if isinstance(config, Path) else {}
-    given = {field.name: flags[field.name] for field in dataclasses.fields(Settings)}
-    return from_mapping({**base, **{k: v for k, v in given.items() if v is not None}}, Settings, source="flags")

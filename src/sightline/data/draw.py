@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 # Streams keep the purposes apart: the draws of one stream say nothing about those of another.
-AUGMENT_STREAM = 0
+AUGMENT_STREAM = 0  # mirror image and crop
 ORDER_STREAM = 1
+TURN_STREAM = 2  # upside down and rotation
+POLICY_STREAM = 3  # RandAugment, TrivialAugment, AugMix
+JITTER_STREAM = 4  # brightness, contrast, saturation, hue
+ERASE_STREAM = 5  # whether and where a rectangle is erased
+NOISE_STREAM = 6  # what it is filled with
+BALANCE_STREAM = 7
 
 # The constants of splitmix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014,
 # with the mixing of Vigna's public-domain splitmix64.c.
@@ -66,6 +72,19 @@ def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
     """
     keys = _bits(seed, epoch, torch.arange(size), 1, ORDER_STREAM)[:, 0]
     return torch.argsort(keys, stable=True)  # stable: even two equal keys have one order
+
+
+def sort_keys(seed: int, epoch: int, indices: Tensor, *, stream: int) -> Tensor:
+    """A random whole number for each index; sorted by them, things lie in random order.
+
+    Returns:
+        int64 (N,), of all 64 bits, so that two are hardly ever equal.
+
+    Example:
+        >>> sort_keys(0, 0, torch.arange(5), stream=BALANCE_STREAM).argsort()
+        tensor([4, 0, 1, 3, 2])
+    """
+    return _bits(seed, epoch, indices, 1, stream)[:, 0]
 
 
 def _bits(seed: int, epoch: int, indices: Tensor, count: int, stream: int) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,14 @@ from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Images, Problem
 from sightline.data.decode import BadImage, Pixels, decode
 from sightline.data.preprocess import Interpolation, Preprocess, resize_to_cover
 from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
+from sightline.data.transfer import sent
 from sightline.errors import DataError
 
 Progress = Callable[[int, int], None]  # (pictures done, pictures in all)
 
 _AHEAD = 64  # pictures decoded ahead for each thread; bounds what waits in memory to be stored
+_SOURCE_BITS = 32  # more than any catalog's index has
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,18 +125,41 @@ class Store:
         """Whether the pictures keep sizes of their own."""
         return isinstance(self.pictures, list)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        return _CPU if isinstance(self.pictures, list) else self.pictures.device
+
+    def to(self, device: torch.device) -> "Store":
+        """The same store with its pixels on a device; itself where they are there already.
+
+        Raises:
+            DataError: the pictures have different sizes; those stay in the memory of the CPU.
+        """
+        if device == self.device:
+            return self
+        pictures = self._stacked().to(device)
+        return replace(self, pictures=pictures, location=f"on {device} ({in_words(pictures.nbytes)})")
+
+    def showings(self, rows: Tensor, repeats: Tensor) -> "Store":
+        """A store of some showings of pictures, for pictures that are shown more than once.
+
+        Args:
+            rows: int64 (n,), of this store; the same one may come again.
+            repeats: int64 (n,), below 2**31, tells the showings of one picture apart. Each has a source of its own, so
+                that it is augmented in its own way; with 0 it is the picture's.
+        """
+        taken = self.take(rows) if not self.is_ragged else [self.picture(row) for row in rows.tolist()]
+        sources = self.sources[rows.numpy()] + (repeats.numpy() << _SOURCE_BITS)
+        return replace(self, pictures=taken, labels=self.labels[rows], sources=sources)
+
     def take(self, rows: Tensor) -> Tensor:
-        """Copy pictures of one size: uint8 (N, H, W, C).
+        """Copy pictures of one size: uint8 (N, H, W, C), on the device of the pixels.
 
         Raises:
             DataError: the pictures have different sizes.
         """
-        if isinstance(self.pictures, list):
-            raise DataError(
-                "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
-                "or build the store with keep_margin=None."
-            )
-        return self.pictures.index_select(0, rows)
+        return self._stacked().index_select(0, sent(rows, self.device))
 
     def picture(self, row: int) -> Tensor:
         """One picture, not a copy: uint8 (H, W, C)."""
@@ -146,6 +172,14 @@ class Store:
     def name(self, row: int) -> str:
         """The picture's name in its catalog."""
         return self.images.name(int(self.sources[row]))
+
+    def _stacked(self) -> Tensor:
+        if isinstance(self.pictures, list):
+            raise DataError(
+                "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
+                "or build the store with keep_margin=None."
+            )
+        return self.pictures
 
 
 # ------------------------------------------------------------------------------------------------------------ filling

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sightline.models.base import Classifier, Stage
 from sightline.nn.conv import Activation, relu
-from sightline.nn.init import patch_whitening_filters
+from sightline.nn.init import partial_identity_, patch_whitening_filters
 from sightline.nn.pool import GlobalMaxPool2d
 
 LOGIT_SCALE = 1 / 9  # Listing 1
@@ -32,9 +32,8 @@ class Airbench(Classifier):
     Deviation:
         The last max pool takes the whole map instead of 3x3, which is the same at the paper's 32 px and works at any
         size; of equal values all get a share of the gradient. Batch norms have the usual eps, momentum and trained
-        scales, the whitening's biases are trained to the end, and convolutions begin as torch makes them, not
-        as partial identities (Sec. 3.3). `airbench_small` has half the width or less and ReLU for GELU, which costs a
-        CPU a fifth of the step.
+        scales, and the whitening's biases are trained to the end. `airbench_small` has half the width or less and ReLU
+        for GELU, which costs a CPU a fifth of the step.
 
     Example:
         >>> net = Airbench(num_classes=10, widths=(32, 64, 128))
@@ -56,6 +55,7 @@ class Airbench(Classifier):
         self.group1 = _group(num_filters, widths[0], act)
         self.group2 = _group(widths[0], widths[1], act)
         self.group3 = _group(widths[1], widths[2], act)
+        partial_identity_(nn.ModuleList([self.group1, self.group2, self.group3]))
         self.pool = GlobalMaxPool2d()
         self.fc = nn.Linear(widths[2], num_classes, bias=False)
 

@@ -11,6 +11,7 @@ from sightline.errors import ShapeError
 Stage = Callable[[Tensor], Tensor]
 StemName = Literal["imagenet", "small"]
 OutputStride = Literal[8, 16, 32]
+Tta = Literal["none", "flip"]
 
 
 class Classifier(nn.Module, ABC):
@@ -26,6 +27,8 @@ class Classifier(nn.Module, ABC):
         min_size: smallest (height, width) that works, px: under it some stage would see nothing but padding.
         fixed_size: the only (height, width) that works, px; None where any from `min_size` on does.
         name: the zoo's name of the variant, for messages; set by `zoo.build`.
+        tta: test-time augmentation: with "flip" a network in evaluation mode answers with the mean of the logits of the
+            picture and of its mirror image; set by `zoo.build`. `endpoints` are those of the picture alone.
         stem_reason: why the stem is as it is, in a sentence; empty where there was nothing to choose.
         optional_parts: names of the parts that this network may be built without, such as auxiliary heads: published
             weights may hold them all the same.
@@ -41,6 +44,7 @@ class Classifier(nn.Module, ABC):
     min_size: tuple[int, int] = (1, 1)
     fixed_size: tuple[int, int] | None = None
     name: str = ""
+    tta: Tta = "none"
     stem_reason: str = ""
     optional_parts: tuple[str, ...] = ()
     model_args: Mapping[str, Any]
@@ -56,6 +60,12 @@ class Classifier(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_shape(x)
+        logits = self._logits(x)
+        if self.tta == "flip" and not self.training:
+            logits = (logits + self._logits(x.flip(3))) / 2
+        return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
         for stage in self.named_stages().values():
             x = stage(x)
         return x

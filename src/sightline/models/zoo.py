@@ -29,7 +29,7 @@ from sightline.models import (
 )
 from sightline.models.airbench import Airbench
 from sightline.models.alexnet import AlexNet, AlexNet2012
-from sightline.models.base import Classifier, OutputStride, StemName
+from sightline.models.base import Classifier, OutputStride, StemName, Tta
 from sightline.models.cifar_preresnet import CifarPreResNet
 from sightline.models.cifar_resnet import CifarResNet
 from sightline.models.convnext import ConvNeXt
@@ -66,6 +66,7 @@ class Options(TypedDict, total=False):
     output_stride: OutputStride | None
     memory_efficient: bool | None
     aux_heads: bool | None
+    tta: Tta | None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def build(
             size and dilate their kernels (arXiv:1706.05587, Sec. 3.1), so that weights fit as they are.
         memory_efficient: compute concatenations again in the backward pass instead of keeping them.
         aux_heads: build the auxiliary classifiers, for `forward_with_auxiliary`.
+        tta: test-time augmentation, of every network: "flip" answers with the mean of the picture and its mirror image,
+            at twice the cost; "none" with the picture alone.
 
     Returns:
         The network, in training mode; its `model_args` make the same one again.
@@ -148,6 +151,7 @@ def build(
             raise ConfigError(f"{label} is {count}; it must be a whole number, 1 or more.")
     asked: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     image_size = _size(asked.pop("image_size", None))
+    tta: Tta = _tta(asked.pop("tta", "none"))
     for option, value in asked.items():
         _check_option(name, option, value)
 
@@ -158,7 +162,8 @@ def build(
     if "image_size" in entry.options and image_size is not None:
         args["image_size"] = list(image_size)  # a list, as JSON gives it back
     net = entry.builder(**{**entry.row, **args})
-    net.name, net.model_args, net.stem_reason = name, args, reason
+    net.name, net.stem_reason, net.tta = name, reason, tta
+    net.model_args = args if tta == "none" else {**args, "tta": tta}
     if image_size is not None:
         net.check_size(image_size)
     return net
@@ -173,12 +178,18 @@ def _size(image_size: object) -> tuple[int, int] | None:
     raise ConfigError(f"image_size is {image_size!r}; it must be (height, width) in px, such as (224, 224).")
 
 
+def _tta(tta: object) -> Tta:
+    if tta not in get_args(Tta):
+        raise ConfigError(f"tta is {tta!r}; it must be one of {', '.join(get_args(Tta))}.")
+    return tta  # type: ignore[return-value]
+
+
 def _check_option(name: str, option: str, value: object) -> None:
     """Refuses what would be ignored or cannot be."""
     if option in _OTHER_WORDS:
         raise ConfigError(f"networks have no option {option!r}. Here it is {_OTHER_WORDS[option]}.")
     if option not in get_args(Option):
-        known = ("num_classes", "in_channels", *get_args(Option))
+        known = ("num_classes", "in_channels", "tta", *get_args(Option))
         raise ConfigError(f"networks have no option {option!r}.{nearest(option, known)}")
     if option not in ZOO[name].options:
         having = [other for other, row in ZOO.items() if option in row.options]

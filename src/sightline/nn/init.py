@@ -141,6 +141,30 @@ def uniform_by_inputs_(net: nn.Module) -> None:
                 nn.init.uniform_(parameter, -bound, bound)
 
 
+@torch.no_grad()
+def partial_identity_(net: nn.Module) -> None:
+    """Makes the first filters of every convolution pass their channel on as it is, one for each channel that comes in.
+
+    So a deep plain network begins by passing its input to the end, as a residual network does, and the other filters,
+    which keep their values, are free to differ.
+
+    Args:
+        net: its convolutions are filled in place.
+
+    Reference:
+        Jordan 2024, arXiv:2404.00498, Sec. 3.3.
+
+    Example:
+        >>> conv = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+        >>> partial_identity_(conv)
+        >>> conv.weight[0, 0].tolist()
+        [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.dirac_(module.weight[: module.in_channels])
+
+
 def _constant(bias: Tensor | None, value: float) -> None:
     if bias is not None:
         nn.init.constant_(bias, value)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
+from torch import nn
 
 from sightline.atomic import write_text
 from sightline.data.catalog import Catalog, Problem, listed
@@ -21,11 +23,16 @@ from sightline.data.sources import Arrays, open_data
 from sightline.data.split import assign_splits
 from sightline.data.store import Store
 from sightline.errors import BundleError, DataError
+from sightline.models.base import InitialisesFromData
 from sightline.predict.answers import as_utf8
 from sightline.progress import bars, labelled, say
 from sightline.recipes.plan import Plan
 from sightline.recipes.settings import Settings
+from sightline.recipes.smoke import smoke_catalog
 from sightline.runtime import Runtime
+from sightline.training.distributed import World
+
+WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
 
 
 def reopenable(data: str | Path | Catalog | Arrays) -> str | None:
@@ -45,6 +52,8 @@ def open_split(data: str | Path | Catalog | Arrays, settings: Settings, console:
         test_fraction=settings.test_fraction,
         seed=settings.seed or 0,
     )
+    if settings.smoke:
+        catalog = smoke_catalog(catalog)
     if not len(catalog.select("train")):
         raise DataError(
             f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
@@ -85,8 +94,15 @@ def decode_all(
     return stores["train"], stores.get("val"), skipped
 
 
-def lock_data(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
-    """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest."""
+def lock_data(path: Path, catalog: Catalog, skipped: list[Problem], world: World) -> str:
+    """Writes what the run uses; of a resumed run, checks that it is still the same. Returns its digest.
+
+    The main process does, and tells the others.
+    """
+    return world.from_main(_lock(path, catalog, skipped) if world.is_main else "")
+
+
+def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
     if path.exists():
         lock = _read_lock(path)
         differences = verify_lock(lock, catalog)
@@ -114,13 +130,27 @@ def _read_lock(path: Path) -> dict[str, Any]:
 
 
 def first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:
-    """The first normalised training pictures of epoch 0, on the CPU, where the network is built."""
+    """The first normalised training pictures of epoch 0, not mixed, on the CPU, where the network is built.
+
+    They are the same in every process.
+    """
     batches = []
-    for batch in loader.epoch(0):
+    for batch in replace(loader, rank=0, world_size=1, mix=None, workers=0).epoch(0):
         batches.append(batch.images.cpu())
         if sum(map(len, batches)) >= count:
             break
     return torch.cat(batches)[:count]
+
+
+def initialise_from_pictures(net: nn.Module, loader: TrainLoader) -> None:
+    """Shows a fresh network the pictures that it sets its first weights from; most networks want none.
+
+    Args:
+        net: of fresh weights.
+        loader: of the training.
+    """
+    if isinstance(net, InitialisesFromData):
+        net.initialise_from(first_pictures(loader, WHITENING_SAMPLE))
 
 
 def picture_source(catalog: Catalog) -> Callable[[str], npt.NDArray[np.uint8] | None]:

@@ -31,6 +31,8 @@ class RunFile:
         created: when, UTC, ISO 8601.
         runtime: the machine that it began on.
         pretrained: what came with the weights to begin with, once they were read; None where there were none.
+        baselines: what simple classifiers on their features reach, of `frozen_baselines`; None where nobody looked.
+        world_size: processes that it began with.
     """
 
     data: str | None
@@ -40,6 +42,22 @@ class RunFile:
     created: str
     runtime: dict[str, str | int]
     pretrained: dict[str, Any] | None = None
+    baselines: list[dict[str, Any]] | None = None
+    world_size: int = 1
+
+
+def as_json(run: RunFile) -> str:
+    """What `from_json` takes back."""
+    return TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n"
+
+
+def from_json(text: str | bytes) -> RunFile:
+    """A run, every field checked.
+
+    Raises:
+        ValidationError: of pydantic; a field is missing, unknown or of another type.
+    """
+    return TypeAdapter(RunFile).validate_json(text)
 
 
 def write_run(folder: Path, run: RunFile) -> None:
@@ -49,7 +67,7 @@ def write_run(folder: Path, run: RunFile) -> None:
         BundleError: the folder cannot be written.
     """
     try:
-        write_text(folder / RUN_FILE, TypeAdapter(RunFile).dump_json(run, indent=2).decode() + "\n")
+        write_text(folder / RUN_FILE, as_json(run))
     except OSError as error:
         raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
 
@@ -62,7 +80,7 @@ def read_run(folder: Path) -> RunFile:
     """
     path = folder / RUN_FILE
     try:
-        return TypeAdapter(RunFile).validate_json(path.read_bytes())
+        return from_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(
             f"no run to resume at {folder}: it has no {RUN_FILE}. Give the folder of an interrupted run."

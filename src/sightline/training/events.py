@@ -18,17 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepDone:
-    """After an optimiser step. `loss` is the batch's mean in nats."""
+    """After an optimiser step, or several where the figures of a GPU are read together.
+
+    Args:
+        state: where the run stands.
+        lr: the last step's learning rate.
+        loss: the last step's mean over its batch, in nats.
+        num_steps: since the last event.
+        num_pictures: since the last event, over all processes.
+    """
 
     state: TrainState
     lr: float
     loss: float
+    num_steps: int
     num_pictures: int
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """After an epoch and its validation. Pictures and seconds are those of this process, by stage."""
+    """After an epoch and its validation: pictures of all processes, seconds of this one, since it began or resumed."""
 
     history: Sequence[HistoryRow]
     num_pictures: int
@@ -54,7 +63,7 @@ class Listener(Protocol):
     """Is told of every step and epoch."""
 
     def step_done(self, event: StepDone) -> None:
-        """Called after every optimiser step: must be cheap."""
+        """Called after every optimiser step, or after several of a GPU: must be cheap."""
 
     def epoch_done(self, event: EpochDone) -> None:
         """Called after every epoch."""
@@ -166,10 +175,12 @@ class TensorBoard:
             raise MissingExtraError("tensorboard", extra="tensorboard", purpose="write TensorBoard events")
         self._folder = folder
         self._writer: SummaryWriter | None = None
+        self._logged_step = 0
 
     def step_done(self, event: StepDone) -> None:
         """Logs every tenth step."""
-        if event.state.step % 10 == 0:
+        if event.state.step >= self._logged_step + 10:
+            self._logged_step = event.state.step
             self._add("train/loss", event.loss, event.state.step)
             self._add("train/learning_rate", event.lr, event.state.step)
 
@@ -183,6 +194,11 @@ class TensorBoard:
         self._add("speed/images_per_s", event.images_per_s, step)
         if self._writer is not None:
             self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file of events."""
+        if self._writer is not None:
+            self._writer.close()
 
     def _add(self, name: str, value: float, step: int) -> None:
         if self._writer is None:

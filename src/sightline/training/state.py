@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 from sightline.atomic import replacing, sweep
 from sightline.errors import BundleError
-from sightline.training.ema import Ema
+from sightline.training.average import Average
+from sightline.training.best import Best
+from sightline.training.distributed import SINGLE, World
+from sightline.training.full_state import (
+    full_optimizer_state,
+    full_state_dict,
+    is_sharded,
+    load_full_optimizer_state,
+    load_full_state_dict,
+)
+from sightline.training.options import TrainOptions
 
 GENERATIONS = 2
 SAVING_SHARE = 0.05  # of the time, at most: a slow disk saves less often
@@ -43,27 +53,52 @@ class TrainState:
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
-    ema: Ema | None
+    average: Average | None
+    best: Best | None = None
     step: int = 0  # steps done since the start of the run
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
     loss_sum: float = 0.0  # of this epoch so far, over pictures
     num_correct: int = 0
     num_seen: int = 0
+    memory_factor: int = 1  # times as many micro-batches as asked for, since memory ran out
+    left_out: list[int] = field(default_factory=list)  # steps whose loss was not finite
     history: list[HistoryRow] = field(default_factory=list)
 
     @property
-    def final_net(self) -> nn.Module:
-        """The weights to validate and to keep: the average where there is one."""
-        return self.net if self.ema is None else self.ema.net
+    def current_net(self) -> nn.Module:
+        """The weights to validate now: the average where there is one."""
+        return self.net if self.average is None else self.average.net
 
-    def count(self, loss: float, num_correct: int, num_pictures: int) -> None:
-        """Adds one step to the epoch's sums."""
-        self.loss_sum += loss * num_pictures
-        self.num_correct += num_correct
-        self.num_seen += num_pictures
+    @property
+    def final_net(self) -> nn.Module:
+        """The weights to keep: those of the best epoch where the run may end early, else the current ones."""
+        return self.current_net if self.best is None or self.best.epoch is None else self.best.net
+
+    @property
+    def final_row(self) -> HistoryRow:
+        """The epoch of the weights to keep."""
+        return self.history[-1] if self.best is None or self.best.epoch is None else self.history[self.best.epoch]
+
+    def is_over(self, options: TrainOptions) -> bool:
+        """Whether the last epoch is done, or the validation loss has stopped falling."""
+        if self.epoch >= options.epochs:
+            return True
+        if self.best is None or self.best.epoch is None or options.patience is None:
+            return False
+        first = max(self.best.epoch, options.head_epochs - 1)  # the head alone is no run to judge
+        return self.epoch - 1 - first >= options.patience
+
+    def advance(self) -> None:
+        """Closes a step, done or left out."""
         self.step += 1
         self.step_in_epoch += 1
+
+    def count(self, loss_sum: float, num_correct: int, num_pictures: int) -> None:
+        """Adds a step's figures to the epoch's sums."""
+        self.loss_sum += loss_sum
+        self.num_correct += num_correct
+        self.num_seen += num_pictures
 
     def close_epoch(self, *, learning_rate: float, val_loss: float | None, val_accuracy: float | None) -> None:
         """Adds the epoch's row to the history and starts the next epoch's sums."""
@@ -71,12 +106,14 @@ class TrainState:
             epoch=self.epoch + 1,
             step=self.step,
             learning_rate=learning_rate,
-            train_loss=self.loss_sum / self.num_seen,
-            train_accuracy=self.num_correct / self.num_seen,
+            train_loss=self.loss_sum / max(self.num_seen, 1),  # every step may have been left out
+            train_accuracy=self.num_correct / max(self.num_seen, 1),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
         )
         self.history.append(row)
+        if self.best is not None and val_loss is not None:
+            self.best.offer(self.current_net, epoch=self.epoch, val_loss=val_loss)
         self.epoch += 1
         self.step_in_epoch, self.loss_sum, self.num_correct, self.num_seen = 0, 0.0, 0, 0
 
@@ -89,34 +126,52 @@ class Checkpoints:
         identity: what the run is (options, data, network...). A checkpoint of another identity is refused.
         every_s: seconds between two checkpoints; 0 saves after every step.
         say: takes a sentence, such as the news that the newest checkpoint was damaged.
+        world: the processes that train together: all read, the first one writes.
     """
 
     def __init__(
-        self, folder: Path, *, identity: Mapping[str, Any], every_s: float, say: Callable[[str], None] = print
+        self,
+        folder: Path,
+        *,
+        identity: Mapping[str, Any],
+        every_s: float,
+        say: Callable[[str], None] = print,
+        world: World = SINGLE,
     ) -> None:
         self.folder = folder
         self.identity = json.dumps(identity, sort_keys=True)
         self.every_s = every_s
         self.say = say
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        self.world = world
+        if world.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
         self._last_save = time.monotonic()
         self._last_cost_s = 0.0
 
     def is_due(self) -> bool:
-        """Whether enough time has passed since the last checkpoint."""
+        """Whether enough time has passed since the last checkpoint, by the first process's clock."""
+        if not self.world.is_main:
+            return False
         wait = max(self.every_s, self._last_cost_s / SAVING_SHARE) if self.every_s else 0.0
         return time.monotonic() - self._last_save >= wait
 
     def save(self, state: TrainState) -> Path:
-        """Writes a checkpoint and removes all but the newest two.
+        """Writes a checkpoint and removes all but the newest two; only the first process does.
+
+        Returns:
+            Where it is.
 
         Raises:
             BundleError: it cannot be written (a full disk); the older checkpoints are as they were.
         """
         started = time.monotonic()
         path = self.folder / f"step-{state.step:08d}.safetensors"
+        if not self.world.is_main and not is_sharded(state.net):  # else each has a part to give
+            return path
         tensors, numbers = _pack(state)
+        if not self.world.is_main:
+            return path
         header = json.dumps({**numbers, "identity": self.identity})
         try:
             with replacing(path) as temporary:
@@ -134,7 +189,7 @@ class Checkpoints:
         return path
 
     def restore(self, state: TrainState) -> Path | None:
-        """Fills the state from the newest checkpoint that verifies.
+        """Fills the state from the newest checkpoint that verifies; of several processes the first one picks it.
 
         Args:
             state: freshly built with the same network, optimiser and EMA.
@@ -143,8 +198,50 @@ class Checkpoints:
             The checkpoint used; None where the folder has none.
 
         Raises:
-            BundleError: no checkpoint verifies, or it belongs to another run.
+            BundleError: no checkpoint verifies, or it belongs to another run, or this process cannot read it.
         """
+        content = self._newest_whole()
+        if content is None:
+            return None
+        path, tensors, numbers = content
+        if numbers["trained"] != (now := _trained(state)):
+            raise BundleError(
+                f"{path} was written by a run that trained {len(numbers['trained'])} parameters, and this one trains "
+                f"{len(now)}: {', '.join(sorted({*now} ^ {*numbers['trained']})[:3])} differ. Start the run again."
+            )
+        _unpack(state, tensors, numbers)
+        return path
+
+    def restore_weights(self, net: nn.Module) -> None:
+        """Fills the network alone, where there is a checkpoint.
+
+        Args:
+            net: freshly built, before its optimiser.
+
+        Raises:
+            BundleError: as `restore`.
+        """
+        content = self._newest_whole()
+        if content is not None:
+            load_full_state_dict(net, _with_prefix(content[1], "net."))
+
+    def _newest_whole(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+        """The newest checkpoint that verifies: its tensors and numbers, the same in every process."""
+        found = self._newest_whole_here() if self.world.is_main else None
+        name = self.world.from_main("" if found is None else found[0].name)
+        if not name or found is not None:
+            return found
+        path = self.folder / name
+        try:
+            tensors, header = _read(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise BundleError(
+                f"process {self.world.rank} cannot read {path}, which the first process has read ({error}). "
+                "All machines of a run need the same folder: give one that they share as --output."
+            ) from error
+        return path, tensors, json.loads(header)
+
+    def _newest_whole_here(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
         found = self._newest_first()
         damaged = []
         for path in found:
@@ -157,10 +254,9 @@ class Checkpoints:
             numbers = json.loads(header)
             if (theirs := numbers.pop("identity")) != self.identity:
                 raise BundleError(f"{path} belongs to another run: {_difference(theirs, self.identity)}.")
-            _unpack(state, tensors, numbers)
             for each in damaged:  # they would count as generations
                 each.unlink()
-            return path
+            return path, tensors, numbers
         if found:
             raise BundleError(
                 f"none of the {len(found)} checkpoints in {self.folder} is whole. Start again without --resume."
@@ -173,45 +269,65 @@ class Checkpoints:
 
 def _pack(state: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Splits the state into tensors, for the file's body, and numbers, for its header."""
-    tensors = {f"net.{name}": value for name, value in state.net.state_dict().items()}
-    if state.ema is not None:
-        tensors |= {f"ema.{name}": value for name, value in state.ema.net.state_dict().items()}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
+    tensors = {
+        f"{part}.{name}": value for part, net in _nets(state).items() for name, value in full_state_dict(net).items()
+    }
+    for index, slots in full_optimizer_state(state.optimizer).items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     numbers = {name: getattr(state, name) for name in _NUMBERS}
     numbers["history"] = [asdict(row) for row in state.history]
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, numbers
+    numbers["trained"] = _trained(state)
+    for part, holder in (("average", state.average), ("best", state.best)):
+        numbers[part] = None if holder is None else holder.numbers()
+    return _apart({name: value.detach().contiguous() for name, value in tensors.items()}), numbers
 
 
-_NUMBERS = ("step", "epoch", "step_in_epoch", "loss_sum", "num_correct", "num_seen")
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none in another's memory, as files want them: two layers may share a weight."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in tensors.items():
+        apart[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return apart
+
+
+def _trained(state: TrainState) -> list[str]:
+    """The names of the optimiser's parameters, in its order."""
+    names = {id(parameter): name for name, parameter in state.net.named_parameters()}
+    return [names[id(each)] for group in state.optimizer.param_groups for each in group["params"]]
+
+
+_NUMBERS = (
+    "step", "epoch", "step_in_epoch", "loss_sum", "num_correct", "num_seen", "memory_factor", "left_out",
+)  # fmt: skip
+
+
+def _nets(state: TrainState) -> dict[str, nn.Module]:
+    """The networks of a state that hold weights of their own, by the name that their tensors have in the file."""
+    holders = {"net": state.net}
+    if state.average is not None and state.average.net is not state.net:
+        holders["average"] = state.average.net
+    if state.best is not None:
+        holders["best"] = state.best.net
+    return holders
 
 
 def _unpack(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     """The inverse of `_pack`."""
-    state.net.load_state_dict(_with_prefix(tensors, "net."))
-    if state.ema is not None:
-        state.ema.net.load_state_dict(_with_prefix(tensors, "ema."))
+    for part, holder in (("average", state.average), ("best", state.best)):
+        if holder is not None:
+            holder.load_numbers(numbers[part])
+    for part, net in _nets(state).items():
+        load_full_state_dict(net, _with_prefix(tensors, f"{part}."))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _with_prefix(tensors, "optimizer.").items():
         index, slot = name.split(".", 1)
         slots.setdefault(int(index), {})[slot] = value
-    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": slots})
-    _lay_out_like_parameters(state.optimizer)
+    load_full_optimizer_state(state.optimizer, slots)
     for name in _NUMBERS:
         setattr(state, name, numbers[name])
     state.history[:] = [HistoryRow(**row) for row in numbers["history"]]
-
-
-def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the optimiser's averages the memory layout of their parameters.
-
-    Files hold them in plain order, channels_last weights lie otherwise, and torch's fused optimisers walk both by
-    address: with two layouts they pair the wrong elements, silently.
-    """
-    for parameter, slots in optimizer.state.items():
-        for slot, value in slots.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                slots[slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -57,7 +57,7 @@ class Terminal:
             self._progress.update(self._task, completed=state.step, epoch=state.epoch + 1, figures=figures)
         elif now - self._last_line_s > 30:
             self._last_line_s = now
-            left_s = (self._total_steps - state.step) * event.num_pictures / max(rate, 1e-9)
+            left_s = (self._total_steps - state.step) * event.num_pictures / event.num_steps / max(rate, 1e-9)
             figures = f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s"
             self._print(
                 f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  {figures}  "
