@@ -143,8 +143,9 @@ def test_a_damaged_newest_checkpoint_falls_back_and_is_said(tmp_path: Path) -> N
     newest.write_bytes(content)
     said: list[str] = []
     _assert_same(whole, run(tmp_path / "killed", resume=True, say=said.append))
-    assert len(said) == 1
-    assert "is damaged (its content does not match its SHA-256); trying the one before it" in said[0]
+    damaged, going_on = said
+    assert "is damaged (its content does not match its SHA-256); trying the one before it" in damaged
+    assert going_on == "going on after 1 epochs and 1 steps"
 
 
 def test_a_truncated_checkpoint_falls_back(tmp_path: Path) -> None:
