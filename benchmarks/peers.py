@@ -76,7 +76,7 @@ def prepare(folder: Path, args: argparse.Namespace, seed: int) -> Task:
     }
     arrays = {}
     for split, indices in chosen.items():
-        arrays[f"{split}_images"] = catalog.images.pixels[indices]
+        arrays[f"{split}_images"] = catalog.images.pixels[indices]  # type: ignore[attr-defined]
         arrays[f"{split}_labels"] = catalog.labels[indices]
     mean, std = (getattr(arrays["train_images"], name)((0, 1, 2)) / 255 for name in ("mean", "std"))
     torch.manual_seed(seed)

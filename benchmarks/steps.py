@@ -108,7 +108,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             here.append(clock.mark())
             (losses.sum() / batch.global_size).backward()
             here.append(clock.mark())
-            figures.end_step(number, batch)
+            norm = torch.nn.utils.get_total_norm(each.grad for each in net.parameters() if each.grad is not None)
+            figures.end_step(number, batch, gradient_norm=norm)
             if figures.is_due():
                 figures.read()
             optimizer.step()
@@ -191,12 +192,14 @@ def endless_batches(size: int, batch_size: int, num_classes: int, runtime: Any) 
 
 
 def peak(device: Any, clock: Clock) -> dict[str, float]:
-    """The most GFLOP/s that the machine gives now in matrix products and convolutions, in bfloat16 and float32."""
+    """The most GFLOP/s that the machine gives now in matrix products and convolutions, in each precision it has."""
     import torch
+
+    from sightline.runtime import has_bfloat16
 
     side, number, channels = (8192, 256, 256) if device.type == "cuda" else (2048, 64, 64)
     found = {}
-    for dtype in (torch.bfloat16, torch.float32):
+    for dtype in (torch.bfloat16, torch.float32) if has_bfloat16(device) else (torch.float32,):  # emulated: minutes
         a = torch.randn(side, side, dtype=dtype, device=device)
         x = torch.randn(number, channels, 32, 32, dtype=dtype, device=device)
         x = x.contiguous(memory_format=torch.channels_last)

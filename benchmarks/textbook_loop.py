@@ -200,7 +200,7 @@ def loaders(dataset: str) -> tuple[DataLoader[tuple[Tensor, int]], DataLoader[tu
     for split in ("train", "test"):
         indices = catalog.select(split)
         part = slice(indices[0], indices[-1] + 1)  # a known set's splits lie one after the other: a view, not a copy
-        pixels[split] = catalog.images.pixels[part], catalog.labels[part]
+        pixels[split] = catalog.images.pixels[part], catalog.labels[part]  # type: ignore[attr-defined]
     size = pixels["train"][0].shape[1:3]
     as_numbers = [ToTensor(), Normalize(mean, std)]
     train = Pictures(*pixels["train"], [RandomCrop(size, CROP_PADDING), RandomHorizontalFlip(), *as_numbers])

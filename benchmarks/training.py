@@ -177,7 +177,7 @@ def write_arrays(dataset: str, path: Path) -> tuple[int, int]:
 
     catalog = open_data(dataset)
     train = catalog.select("train")
-    np.savez(path, images=catalog.images.pixels[train], labels=catalog.labels[train])
+    np.savez(path, images=catalog.images.pixels[train], labels=catalog.labels[train])  # type: ignore[attr-defined]
     return catalog.typical_size[0], catalog.channels
 
 

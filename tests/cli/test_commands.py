@@ -42,6 +42,15 @@ def test_choices_are_printed_with_their_reasons(photos: Path, tmp_path: Path) ->
     assert "epoch 2/2  train loss" in done.stderr
 
 
+def test_a_dry_run_prints_the_plan_of_the_run_and_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    dry = _run("train", photos, *TRAIN, "--dry-run", cwd=tmp_path)
+    assert (dry.returncode, list(tmp_path.iterdir())) == (0, []), dry.stderr
+    real = _run("train", photos, "--output", tmp_path / "run", *TRAIN)
+    planned = [f"  {line}" for line in dry.stdout.splitlines()]
+    assert "  epochs            2  (as asked)" in planned
+    assert planned == real.stderr.splitlines()[: len(planned)]
+
+
 def test_flags_win_over_the_settings_file(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('model = "simple_cnn"\nepochs = 7\nimg-size = 16\nthreads = 1\nlr = 0.002\n')
     done = _run("train", photos, "-c", tmp_path / "run.toml", "--epochs", "1", "--output", tmp_path / "run")
@@ -63,6 +72,7 @@ def test_flags_win_over_the_settings_file(photos: Path, tmp_path: Path) -> None:
         (["train", "PHOTOS", "--threads", "0"], 2, "threads is 0"),
         (["train", "--resume", "nowhere"], 1, "no run to resume at nowhere"),
         (["train", "PHOTOS", "--resume", "a", "--output", "b"], 2, "name two folders"),
+        (["train", "--resume", "a", "--dry-run"], 2, "--dry-run plans a new run"),
         (["evaluate", "nowhere", "PHOTOS"], 1, "no bundle at nowhere"),
         (["evaluate", "BUNDLE", "PHOTOS", "--split", "tset"], 2, "Nearest: test"),
         (["predict", "BUNDLE", "no.png"], 1, "no.png"),

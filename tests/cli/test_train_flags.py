@@ -47,7 +47,7 @@ def flags_of(verb: str) -> dict[str, Any]:
 
 def test_there_is_a_flag_for_every_setting_and_no_other() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
-    assert flags_of("train").keys() - {"config", "output", "resume", "help"} == fields
+    assert flags_of("train").keys() - {"config", "output", "resume", "dry_run", "help"} == fields
     for name, flag in flags_of("train").items():
         if name in fields:
             assert f"--{name.replace('_', '-')}" in flag.opts, name
@@ -73,7 +73,7 @@ def test_flags_are_spelled_as_timm_spells_them() -> None:
 
 def test_the_search_for_a_rate_takes_the_same_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = flags_of("find-lr"), flags_of("train")
-    assert theirs.keys() - ours.keys() == {"resume"}
+    assert theirs.keys() - ours.keys() == {"resume", "dry_run"}
     assert ours.keys() - theirs.keys() == {"as_json"}
     seen: list[tuple[Any, Settings]] = []
     monkeypatch.setattr(

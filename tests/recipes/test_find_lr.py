@@ -38,7 +38,7 @@ def _console() -> Console:
 
 
 def test_a_choice_that_nobody_asked_for_is_said(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.recipes.find_lr.weights_to_begin_with", lambda *_: (None, ["weights are at hand"]))
+    monkeypatch.setattr("sightline.recipes.prepare.weights_to_begin_with", lambda *_: (None, ["weights are at hand"]))
     console = Console(file=io.StringIO(), width=200)
     find_lr(photos, settings=Settings(**SETTINGS), output=tmp_path / "lr", console=console)
     told = console.file.getvalue()  # type: ignore[attr-defined]

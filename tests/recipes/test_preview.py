@@ -29,7 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_choice_that_nobody_asked_for_is_said(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.recipes.preview.weights_to_begin_with", lambda *_: (None, ["weights are at hand"]))
+    monkeypatch.setattr("sightline.recipes.prepare.weights_to_begin_with", lambda *_: (None, ["weights are at hand"]))
     console = Console(file=io.StringIO(), width=200)
     settings = sl.Settings(**PLAIN, img_size=32)
     preview(photos, settings=settings, count=1, epochs=1, output=tmp_path / "p.png", console=console)

@@ -125,6 +125,25 @@ def test_changed_settings_are_not_resumed(photos: Path, tmp_path: Path, monkeypa
         _train(None, folder, settings=None, epochs=9, resume=True)
 
 
+def test_the_machine_s_settings_may_change_on_the_way(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(photos, tmp_path / "whole")
+    folder = _unfinished(photos, tmp_path / "run", monkeypatch)
+    workers: list[int] = []
+    loader_of = run_module.train_loader
+
+    def seen(*arguments: object, **others: object) -> object:
+        loader = loader_of(*arguments, **others)
+        workers.append(arguments[1].workers)
+        return loader
+
+    monkeypatch.setattr(run_module, "train_loader", seen)
+    _train(None, folder, settings=sl.Settings(workers=2), resume=True)
+    assert workers == [2]
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no run to resume at .*: it has no run.json"):
         _train(None, tmp_path, settings=None, resume=True)
@@ -256,6 +275,20 @@ def test_a_signal_is_not_taken_for_a_bad_picture(photos: Path, tmp_path: Path, m
     monkeypatch.setattr("PIL.Image.open", stop)
     with pytest.raises(Interrupted):
         _train(photos, tmp_path / "run")
+
+
+def test_a_signal_after_the_training_says_how_to_go_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Interrupted("interrupted by SIGTERM", exit_code=143)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
+        patch.setattr(run_module, "evaluate", stop)
+        _train(photos, tmp_path / "run")
+    assert str(stopped.value).endswith(f"trained, not yet scored and reported. Go on with --resume {tmp_path / 'run'}.")
+    assert stopped.value.exit_code == 143
+    _train(None, tmp_path / "run", settings=None, resume=True)
 
 
 def test_paths_with_brackets_are_printed_as_they_are(photos: Path, tmp_path: Path) -> None:

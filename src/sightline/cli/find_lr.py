@@ -10,7 +10,7 @@ from sightline.cli import train
 from sightline.cli.settings_flags import settings_of, with_flags_of
 
 
-@with_flags_of(train.command, but={"resume"})
+@with_flags_of(train.command, but={"resume", "dry_run"})
 def command(
     data: Annotated[str, typer.Argument(help="As `sightline train` takes it: a folder, or a known name (cifar10).")],
     config: Annotated[

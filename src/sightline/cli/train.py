@@ -35,6 +35,7 @@ def command(
     config: Annotated[Path | None, typer.Option("-c", "--config", help="TOML file of these flags; flags win.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: runs/DATA-MODEL.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the interrupted run in this folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and end.")] = False,
     recipe: Annotated[
         RecipeName | None,
         _recipe(metavar="NAME", help="Where every default is from: textbook, fast, best, finetune, scratch-small."),
@@ -146,17 +147,33 @@ def command(
     """Train a network on labelled pictures and write a bundle.
 
     What you leave out is chosen by a recipe (`sightline recipes`), from the data
-    and the machine, and printed with its reason. In a TOML file, numbers that
-    stand side by side here (N N, N...) are a list: scale = [0.35, 1.0].
+    and the machine, and printed with its reason; --dry-run does no more than that.
+    In a TOML file, numbers that stand side by side here (N N, N...) are a list:
+    scale = [0.35, 1.0].
 
     Example: sightline train photos/ --model resnet18 --epochs 30 --output runs/photos
 
     Go on after an interruption: sightline train --resume runs/photos
     """
     flags = dict(locals())
+    if dry_run:
+        _print_plan(data, flags)
+        return
     from sightline.recipes.run import train
 
     settings = settings_of(flags)
     if resume is not None and output is not None and output != resume:
         raise ConfigError(f"--resume {resume} and --output {output} name two folders. Give --resume alone.")
     train(data, settings=settings, output=resume or output, resume=resume is not None)
+
+
+def _print_plan(data: str | None, flags: dict[str, object]) -> None:
+    """The plan alone: of a run that would begin, since one that goes on has told its own."""
+    if data is None or flags["resume"] is not None:
+        raise ConfigError("--dry-run plans a new run: give its data, and not --resume.")
+    from rich.console import Console
+
+    from sightline.predict.answers import as_utf8
+    from sightline.recipes.prepare import prepare
+
+    typer.echo(as_utf8(str(prepare(data, settings_of(flags), Console(stderr=True)))))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from sightline.errors import DataError, nearest
 
 SPLITS = ("train", "val", "test", "unassigned")
 Split = Literal["train", "val", "test", "unassigned"]
+
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+"""A class number a picture, int64 (N,); or, of multi-label data, a yes or no for each class, uint8 (N, K)."""
 
 
 @dataclass(frozen=True)
@@ -154,21 +157,25 @@ class Catalog:
         root: the folder that it came from; None for arrays.
         classes: the names, in the order of the label numbers.
         images: the pictures.
-        labels: int64 (N,), indices into `classes`.
+        labels: int64 (N,), indices into `classes`; of multi-label data uint8 (N, K), 1 where a picture has the class.
         splits: uint8 (N,), indices into `SPLITS`.
         problems: what was found and is not used.
         channels: 3 for RGB; 1 where every picture is grey.
         typical_size: the median (height, width) in px.
         hflip_ok: whether a mirrored picture is still of its class; False for digits and letters.
-        source_files: what an array set was read from; empty for a folder, whose every picture is a file of its own.
+        source_files: what an array set, or a table of files, was read from; empty for a folder, whose every picture is
+            a file of its own.
         notes: what to tell the user about the way it was read, in sentences.
+        groups: int64 (N,), equal numbers for pictures that must share a split (a patient, a burst, a video); None where
+            each stands for itself.
+        group_names: what each number stands for; empty where the numbers are all that there is.
     """
 
     name: str
     root: Path | None
     classes: tuple[str, ...]
     images: Images
-    labels: npt.NDArray[np.int64]
+    labels: Labels
     splits: npt.NDArray[np.uint8]
     problems: tuple[Problem, ...] = ()
     channels: Literal[1, 3] = 3
@@ -176,15 +183,25 @@ class Catalog:
     hflip_ok: bool = True
     source_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: npt.NDArray[np.int64] | None = None
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.labels.shape != (count,) or self.splits.shape != (count,):
+        expected = (count, len(self.classes)) if self.is_multilabel else (count,)
+        if self.labels.shape != expected or self.splits.shape != (count,):
             raise DataError(
                 f"{self.name} has {count} images, labels of shape {self.labels.shape} and splits of shape "
                 f"{self.splits.shape}. Give one of each per image."
             )
-        if count and (self.labels.min() < 0 or self.labels.max() >= len(self.classes)):
+        if self.groups is not None and self.groups.shape != (count,):
+            raise DataError(
+                f"{self.name} has {count} images and groups of shape {self.groups.shape}. Give one number per image."
+            )
+        highest = 2 if self.is_multilabel else len(self.classes)
+        if self.labels.size and (self.labels.min() < 0 or self.labels.max() >= highest):
+            if self.is_multilabel:
+                raise DataError(f"multi-label labels of {self.name} must be 0 or 1, got {self.labels.max()}.")
             raise DataError(
                 f"labels of {self.name} run from {self.labels.min()} to {self.labels.max()}, "
                 f"but there are {len(self.classes)} classes: they must run from 0 to {len(self.classes) - 1}."
@@ -192,6 +209,52 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __str__(self) -> str:
+        """One line, such as "photos: 5 classes, 313 train, 67 val, 67 test pictures"."""
+        sizes = np.bincount(self.splits, minlength=len(SPLITS))
+        counts = ", ".join(f"{size:,} {split}" for split, size in zip(SPLITS, sizes.tolist(), strict=True) if size)
+        return f"{self.name}: {len(self.classes)} classes, {counts} pictures"
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether a picture may have several classes, or none."""
+        return self.labels.ndim == 2
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.int64]:
+        """The one class of each picture: int64 (N,), indices into `classes`.
+
+        Raises:
+            DataError: pictures may have several.
+        """
+        if self.is_multilabel:
+            raise DataError(
+                f"{self.name} is multi-label data: a picture may have several of its {len(self.classes)} classes. Here "
+                "one class a picture is needed. Give a table with one label in each row."
+            )
+        return cast("npt.NDArray[np.int64]", self.labels)
+
+    def class_counts(self, indices: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """How many pictures have each class: int64 (K,). A multi-label picture counts once for each class it has.
+
+        Args:
+            indices: of the pictures to count; None for all.
+
+        Example:
+            >>> images = ArrayImages(np.zeros((2, 2, 2, 1), np.uint8), (("train", 2),))
+            >>> many = np.array([[1, 1, 0], [0, 1, 0]], np.uint8)
+            >>> Catalog("many", None, ("a", "b", "c"), images, many, np.zeros(2, np.uint8)).class_counts()
+            array([1, 2, 0])
+        """
+        labels = self.labels if indices is None else self.labels[indices]
+        if self.is_multilabel:
+            return labels.sum(axis=0, dtype=np.int64)
+        return np.bincount(labels, minlength=len(self.classes)).astype(np.int64)
+
+    def group_name(self, group: int) -> str:
+        """What a message calls a group."""
+        return self.group_names[group] if self.group_names else str(group)
 
     def select(self, split: str) -> npt.NDArray[np.int64]:
         """The indices of a split's pictures, ascending.
@@ -206,6 +269,8 @@ class Catalog:
     def counts(self) -> dict[str, dict[str, int]]:
         """How many pictures each split has of each class; splits without a picture are left out.
 
+        A multi-label picture counts once for each class it has.
+
         Example:
             >>> images = ArrayImages(np.zeros((3, 2, 2, 1), np.uint8), (("train", 3),))
             >>> two = Catalog("two", None, ("a", "b"), images, np.array([0, 1, 1]), np.array([0, 0, 2], np.uint8))
@@ -214,8 +279,7 @@ class Catalog:
         """
         table = {}
         for number, split in enumerate(SPLITS):
-            labels = self.labels[self.splits == number]
-            if len(labels):
-                numbers = np.bincount(labels, minlength=len(self.classes))
-                table[split] = dict(zip(self.classes, numbers.tolist(), strict=True))
+            indices = np.flatnonzero(self.splits == number)
+            if len(indices):
+                table[split] = dict(zip(self.classes, self.class_counts(indices).tolist(), strict=True))
         return table

@@ -19,14 +19,13 @@ from sightline.data.sources import Arrays
 from sightline.errors import BundleError, TrainingError
 from sightline.predict.answers import as_utf8
 from sightline.progress import bars, say
-from sightline.recipes.beginning import first_network, weights_to_begin_with
-from sightline.recipes.data import decode_all, initialise_from_pictures, open_split
+from sightline.recipes.beginning import first_network
+from sightline.recipes.data import decode_all, initialise_from_pictures
 from sightline.recipes.fitting import train_loader
 from sightline.recipes.folder import new_folder
-from sightline.recipes.plan import make_plan
+from sightline.recipes.prepare import prepare
 from sightline.recipes.settings import Settings
 from sightline.report.figures import BLUE, INK, PALE, VERMILION
-from sightline.runtime import choose_runtime
 from sightline.training.distributed import SINGLE
 from sightline.training.range_test import RangeTest, range_test
 
@@ -99,12 +98,10 @@ def find_lr(
     console = console or Console(stderr=True)
     given = {} if model is None else {"model": model}
     settings = from_mapping({**dataclasses.asdict(settings or Settings()), **given}, Settings, source="find_lr")
-    runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
-    catalog, notes = open_split(data, settings, console)
-    weights, at_hand = weights_to_begin_with(settings, catalog)
-    for note in (*notes, *at_hand):
+    prepared = prepare(data, settings, console)
+    catalog, plan, runtime, weights = prepared.catalog, prepared.plan, prepared.runtime, prepared.weights
+    for note in prepared.notes:
         say(console, as_utf8(f"  {note}"))
-    plan = make_plan(settings, catalog, runtime, weights)
     folder, made = new_folder(output, f"{catalog.name}-{plan.model}-lr", data=catalog)
     try:
         net, _ = first_network(plan, weights, num_classes=len(catalog.classes))

@@ -16,7 +16,7 @@ from sightline.recipes.plan import Plan
 from sightline.recipes.settings import Settings
 
 RUN_FILE = "run.json"
-MACHINE_SETTINGS = ("device", "amp", "threads")  # may change between the parts of a run
+MACHINE_SETTINGS = ("device", "amp", "threads", "workers")  # may change between the parts of a run
 
 
 @dataclass(frozen=True)

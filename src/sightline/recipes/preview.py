@@ -24,13 +24,12 @@ from sightline.data.store import Store
 from sightline.errors import ConfigError
 from sightline.predict.answers import as_utf8
 from sightline.progress import bars, say
-from sightline.recipes.beginning import weights_to_begin_with
 from sightline.recipes.contact_sheet import Frame, Row, contact_sheet
-from sightline.recipes.data import open_split
 from sightline.recipes.fitting import train_loader
-from sightline.recipes.plan import Plan, make_plan
+from sightline.recipes.plan import Plan
+from sightline.recipes.prepare import prepare
 from sightline.recipes.settings import Settings
-from sightline.runtime import Runtime, choose_runtime
+from sightline.runtime import Runtime
 from sightline.training.distributed import SINGLE
 
 MOST = 100  # epochs, and pictures: beyond that no image is looked at
@@ -77,12 +76,10 @@ def preview(
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the preview is a PNG, and output is {path}. Give it a name that ends in .png.")
     settings = dataclasses.replace(settings or Settings(), smoke=None)
-    runtime = choose_runtime(device=settings.device, amp=settings.amp, threads=settings.threads)
-    catalog, notes = open_split(data, settings, console)
-    weights, at_hand = weights_to_begin_with(settings, catalog)
-    for note in (*notes, *at_hand):
+    prepared = prepare(data, settings, console)
+    catalog, plan, runtime = prepared.catalog, prepared.plan, prepared.runtime
+    for note in prepared.notes:
         say(console, as_utf8(f"  {note}"))
-    plan = make_plan(settings, catalog, runtime, weights)
     for choice in plan.choices:
         if choice.name in _TOLD:
             say(console, as_utf8(f"  {choice.name}  {choice.value}  ({choice.reason})"))

@@ -17,7 +17,7 @@ from sightline.config import from_mapping
 from sightline.data.catalog import Catalog
 from sightline.data.preprocess import Preprocess
 from sightline.data.sources import Arrays
-from sightline.errors import ConfigError
+from sightline.errors import ConfigError, Interrupted
 from sightline.evaluation import evaluate, write_results
 from sightline.models.base import Classifier
 from sightline.predict import Predictor, load
@@ -50,6 +50,7 @@ from sightline.recipes.folder import (
 )
 from sightline.recipes.frozen import look_at_weights, say_baselines
 from sightline.recipes.plan import Plan, make_plan
+from sightline.recipes.prepare import told
 from sightline.recipes.settings import Settings
 from sightline.recipes.shipping import save, shipped_net
 from sightline.report.html import write_report
@@ -178,6 +179,8 @@ def _interrupted(folder: Path | None, settings: Settings) -> RunFile:
     if settings.pretrained is not None:
         settings = dataclasses.replace(settings, pretrained=spelled(settings.pretrained))
     require_same_settings(settings, run.settings, folder)
+    if settings.workers is not None:  # they decide when a batch is prepared, not what is in it
+        run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, workers=settings.workers))
     return run
 
 
@@ -260,11 +263,15 @@ def _run(
     shipped = shipped_net(plan.model, net, state)
     if world.is_main:
         write_history(folder / "history.csv", state.history)
-        save(folder, run, shipped, state, catalog, val_store, runtime, lock)
-        shipped_bundle = load(folder, device=str(runtime.device))
-        result = evaluate(shipped_bundle, catalog, skip_bad=skip_bad, batch_size=at_once(plan))
-        write_results(folder, result)
-        report = write_report(folder, picture=picture_source(catalog))
+        try:
+            save(folder, run, shipped, state, catalog, val_store, runtime, lock)
+            shipped_bundle = load(folder, device=str(runtime.device))
+            result = evaluate(shipped_bundle, catalog, skip_bad=skip_bad, batch_size=at_once(plan))
+            write_results(folder, result)
+            report = write_report(folder, picture=picture_source(catalog))
+        except Interrupted as stop:
+            left = f"{stop}: trained, not yet scored and reported. Go on with --resume {folder}."
+            raise Interrupted(left, exit_code=stop.exit_code) from stop
         say(console, as_utf8(str(result)))
         say_baselines(console, run, state)
         say(console, f"bundle: {folder}\nreport: {report}")
@@ -288,11 +295,5 @@ def _check_size(net: Classifier, preprocess: Preprocess) -> None:
 
 def _say_plan(console: Console, catalog: Catalog, notes: list[str], plan: Plan, runtime: Runtime, folder: Path) -> None:
     """What will be done and why, before it is done."""
-    counts = ", ".join(f"{sum(row.values()):,} {split}" for split, row in catalog.counts().items())
-    lines = [f"{catalog.name}: {len(catalog.classes)} classes, {counts} pictures", *notes]
-    lines += [f"on {reason}" if number == 0 else reason for number, reason in enumerate(runtime.reasons)]
-    width = max(len(choice.name) for choice in plan.choices)
-    lines += [f"{choice.name:<{width}}  {choice.value}  ({choice.reason})" for choice in plan.choices]
-    lines.append(f"writing to {folder}")
-    for line in lines:
+    for line in (*told(plan, catalog, tuple(notes), runtime), f"writing to {folder}"):
         say(console, as_utf8(f"  {line}"))
