@@ -1,6 +1,7 @@
 """What trained weights are worth: 447 photographs of the sky and CIFAR-10, with EfficientNet-Lite0's ImageNet weights.
 
-    python benchmarks/transfer.py PHOTOS [--part folds shots normalisation cifar] [--output runs/transfer] [--json]
+    python benchmarks/transfer.py PHOTOS [--part folds shots normalisation cifar] [--arms "fine-tuned" "head alone"]
+        [--output runs/transfer] [--json]
 
 PHOTOS is a folder of class folders. The parts:
 
@@ -20,7 +21,7 @@ import csv
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,13 @@ class Bench:
         output: a folder.
         is_smoke: whether runs of seconds are enough.
         device: to compute on; None for the machine's choice.
+        arms: names of the trainings to compare.
     """
 
     output: Path
     is_smoke: bool
     device: str | None
+    arms: Sequence[str]
 
     def some(self, of: Iterable[Any]) -> Iterable[Any]:
         """All of them, or of a smoke run the first."""
@@ -122,11 +125,11 @@ class Bench:
 
 def folds(bench: Bench, catalog: Catalog, _: Preprocess) -> dict[str, Any]:
     """Every picture tested once."""
-    arms: dict[str, dict[str, bool]] = {name: {} for name in ARMS}
+    arms: dict[str, dict[str, bool]] = {name: {} for name in bench.arms}
     found = bench.features(catalog.name, catalog)
     for fold, split in enumerate(bench.some(_folds(catalog))):
-        for name, settings in ARMS.items():
-            asked = replace(settings, val_fraction=VAL_FRACTION)
+        for name in bench.arms:
+            asked = replace(ARMS[name], val_fraction=VAL_FRACTION)
             arms[name] |= bench.train(f"fold{fold}-{_file(name)}", split, asked)
         learned, _ = assign_splits(split, val_fraction=VAL_FRACTION)  # as the training divides it
         for name, rights in bench.baselines(f"fold {fold}", learned, found).items():
@@ -140,10 +143,11 @@ def shots(bench: Bench, catalog: Catalog, _: Preprocess) -> dict[str, Any]:
     found = bench.features(catalog.name, catalog)
     fewest = int(np.bincount(catalog.labels).min())
     for count in bench.some(count for count in SHOTS if count < fewest):
-        arms: dict[str, dict[str, bool]] = {name: {} for name in FEW_ARMS}
+        few = [name for name in FEW_ARMS if name in bench.arms]
+        arms: dict[str, dict[str, bool]] = {name: {} for name in few}
         for draw in bench.some(range(DRAWS)):
             chosen = _draw(catalog, count, seed=draw)
-            for name in FEW_ARMS:
+            for name in few:
                 asked = replace(ARMS[name], val_fraction=0.0, seed=draw)
                 rights = bench.train(f"shots{count}-{draw}-{_file(name)}", chosen, asked)
                 arms[name] |= {f"{draw} {source}": right for source, right in rights.items()}
@@ -192,6 +196,7 @@ def cifar(bench: Bench, _: Catalog, __: Preprocess) -> dict[str, Any]:
     arms = {
         name: bench.train(f"cifar-{_file(name)}", catalog, replace(settings, val_fraction=VAL_FRACTION))
         for name, settings in CIFAR_ARMS.items()
+        if name in bench.arms
     }
     learned, _ = assign_splits(catalog, val_fraction=VAL_FRACTION)
     found = bench.features(f"cifar10-{len(catalog)}", catalog)
@@ -280,6 +285,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="NAME", help=", ".join(ARMS)
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
     parser.add_argument("--device")
     parser.add_argument("--smoke", action="store_true")
@@ -287,7 +295,7 @@ def main() -> None:
     args = parser.parse_args()
     catalog = sl.open_data(args.photos)
     preprocess = load_pretrained(MODEL).preprocess
-    bench = Bench(args.output / "smoke" if args.smoke else args.output, args.smoke, args.device)
+    bench = Bench(args.output / "smoke" if args.smoke else args.output, args.smoke, args.device, args.arms)
     results = {}
     for part in args.part:
         print(f"{part}:")

@@ -50,14 +50,13 @@ def test_small_pictures() -> None:
         model="airbench_small",
         model_options={"stem": None, "dropout": None, "drop_path": None, "aux_heads": None, "memory_efficient": None},
         preprocess=Preprocess((3, 32, 32), (0.0,) * 3, (0.0039,) * 3),  # black pictures: the least deviation
-        augment=Augment(hflip=0.5, crop_padding=2, fill=(0, 0, 0)),
+        augment=Augment(hflip=0.5, alternating_flip=True, crop_padding=2, fill=(0, 0, 0)),
         mix=None,
         sampler="shuffle",
         options=TrainOptions(
-            epochs=9, batch_size=512, lr=0.5, opt="sgd", sched="onecycle", warmup_epochs=1.8, weight_decay=5e-4,
-            smoothing=0.2,
+            epochs=9, batch_size=1000, lr=0.17, opt="muon", momentum=0.6, sched="linear", smoothing=0.2,
         ),
-        tta="none",
+        tta="flip",
         keep_margin=None,
         workers=0,
         compile=False,
@@ -85,7 +84,7 @@ def test_photographs_with_weights() -> None:
     assert plan.mix is None
     assert plan.options == TrainOptions(
         epochs=27, head_epochs=2, batch_size=8, lr=3e-4, head_lr=2e-3, layer_decay=0.717, opt="adamw",
-        sched="onecycle", warmup_epochs=5.0, weight_decay=0.05, smoothing=0.1,
+        sched="onecycle", warmup_epochs=5.0, weight_decay=0.05, smoothing=0.1, freeze_bn=True,
     )  # fmt: skip
     assert told(plan)["recipe"] == ("finetune", "trained weights are at hand")
     asked = told(plan_of(PHOTOS, weights=RESNET, pretrained="resnet18.pth"))
@@ -170,7 +169,8 @@ def test_what_is_asked_wins_over_every_recipe(recipe: str) -> None:
 
 
 def test_the_learning_rate_of_sgd_follows_the_batch_that_was_asked_for() -> None:
-    assert plan_of(CIFAR, batch_size=128).options.lr == 0.125
+    assert plan_of(CIFAR, recipe="best", batch_size=128).options.lr == 0.125
+    assert plan_of(CIFAR, batch_size=128).options.lr == 0.17  # Muon's does not
     assert plan_of(CIFAR, batch_size=128, opt="adamw").options.lr == 1e-3
 
 
@@ -195,7 +195,8 @@ def test_a_recipes_rate_is_not_taken_for_another_optimiser() -> None:
 
 
 def test_another_crop_takes_the_place_of_the_recipes() -> None:
-    assert plan_of(CIFAR, scale=(0.5, 1.0)).augment == Augment(hflip=0.5, scale=(0.5, 1.0), fill=(0, 0, 0))
+    asked = Augment(hflip=0.5, alternating_flip=True, scale=(0.5, 1.0), fill=(0, 0, 0))
+    assert plan_of(CIFAR, scale=(0.5, 1.0)).augment == asked
     assert plan_of(PHOTOS, crop_padding=4, aa="trivial").augment.crop_padding == 4
     assert plan_of(PHOTOS, crop_padding=0).keep_margin is None
 
@@ -217,8 +218,8 @@ def test_averaging_the_last_epochs_takes_the_place_of_the_moving_average() -> No
 
 
 def test_weights_that_are_averaged_are_kept_moving() -> None:
-    plan = plan_of(CIFAR, swa_epochs=5)  # fast: one-cycle to 0.5
-    assert (plan.options.sched, plan.options.min_lr) == ("onecycle", pytest.approx(0.1))
+    plan = plan_of(CIFAR, swa_epochs=5)  # fast: from 0.17
+    assert (plan.options.sched, plan.options.min_lr) == ("linear", pytest.approx(0.034))
     assert told(plan)["min_lr"][1] == (
         "a fifth of lr: the weights of the last 5 epochs must differ for their average to be better (arXiv:1803.05407)"
     )
@@ -347,8 +348,8 @@ def test_weights_at_hand_are_for_photographs_and_finetune() -> None:
 
 def test_a_batch_is_shared_and_said() -> None:
     plan = plan_of(CIFAR, world_size=4)
-    assert told(plan)["processes"] == (4, "128 pictures of each batch of 512 in each")
-    assert (plan.options.batch_size, plan.sync_bn, plan.fsdp) == (512, False, False)
+    assert told(plan)["processes"] == (4, "250 pictures of each batch of 1000 in each")
+    assert (plan.options.batch_size, plan.sync_bn, plan.fsdp) == (1000, False, False)
     assert plan_of(CIFAR, world_size=4, fsdp=True, sync_bn=True).fsdp
     assert plan_of(PHOTOS, GPU, world_size=4).sync_bn
     assert told(plan_of(PHOTOS, GPU, world_size=4))["sync_bn"][1] == (
@@ -360,7 +361,7 @@ def test_a_batch_is_shared_and_said() -> None:
 
 @pytest.mark.parametrize(
     ("world_size", "parts", "at_a_time", "sync_bn"),
-    [(4, 1, 128, False), (32, 1, 16, False), (33, 1, 15, True), (4, 8, 16, False), (4, 9, 14, True), (4, 256, 1, True)],
+    [(4, 1, 250, False), (62, 1, 16, False), (63, 1, 15, True), (4, 15, 16, False), (4, 250, 1, True)],
 )
 def test_batch_norm_counts_the_pictures_of_a_part(world_size: int, parts: int, at_a_time: int, sync_bn: bool) -> None:
     plan = plan_of(CIFAR, GPU, world_size=world_size, grad_accum_steps=parts)
@@ -376,6 +377,25 @@ def test_a_network_without_batch_norm_has_nothing_to_synchronise() -> None:
     assert str(caught.value) == (
         "sync_bn: asked for, and without effect: the network has no batch norm. Change that, or leave it out."
     )
+
+
+def test_norms_that_keep_their_statistics_are_not_synchronised() -> None:
+    plan = plan_of(PHOTOS, GPU, RESNET, world_size=4, freeze_bn=True)
+    assert plan.options.freeze_bn
+    assert told(plan)["sync_bn"] == (False, "the batch norms keep their statistics")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (None, "freeze_bn: asked for, and fresh batch norms have no statistics."),
+        (weights_of("convnext_tiny"), "freeze_bn: asked for, and the network has no batch norm."),
+    ],
+)
+def test_only_trained_batch_norms_can_be_frozen(weights: Source | None, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(PHOTOS, weights=weights, freeze_bn=True)
+    assert str(caught.value) == f"{message} Begin with trained weights that do, or leave it out."
 
 
 # ------------------------------------------------------------------------------------------------ nothing is ignored
@@ -431,7 +451,7 @@ def test_every_setting_has_an_effect_in_some_plan_and_is_refused_in_others() -> 
     names = {field.name for field in dataclasses.fields(Settings)}
     chosen = {name for plan in plans for name in told(plan)}
     off = {  # told only where they are on: that each of them is taken is tested above
-        "alternating_flip", "vflip", "rotation", "color_jitter", "aa", "opt_betas", "opt_eps", "class_weights",
+        "vflip", "rotation", "color_jitter", "aa", "opt_betas", "opt_eps", "class_weights",
         "swa_epochs", "drop", "drop_path", "aux_heads", "memory_efficient", "clip_grad",
         "patience", "max_rollbacks", "grad_accum_steps", "sampler", "mean", "std",
     }  # fmt: skip

@@ -104,11 +104,11 @@ def test_a_recipe_says_what_it_is_at_the_top_of_its_file(name: str) -> None:
 
 def test_the_parts_of_a_docstring_are_told_apart() -> None:
     told = about("finetune")
-    assert told.sources[2] == (
+    assert told.sources[3] == (
         "how much: fastai gives the first layers 1/100 of the head's rate; ConvNeXt 0.7 or 0.8 from layer to layer, "
         "which is 1/15 to 1/70 over its twelve, Liu et al. 2022, arXiv:2201.03545, App. A"
     )
-    assert len(told.sources) == 3
+    assert len(told.sources) == 4
 
 
 def test_an_unknown_recipe_is_named() -> None:

@@ -70,9 +70,10 @@ def _run(
     return {"net": full_state_dict(state.net), "history": state.history, "losses": recorder.losses}
 
 
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    alone = _run(SINGLE, tmp_path / "alone")
-    for result in in_all(2, _run, tmp_path / "results", folder=tmp_path / "run"):
+@pytest.mark.parametrize("changes", [{}, {"head_epochs": 1, "head_lr": 0.05}], ids=["everything", "head first"])
+def test_two_processes_train_like_one(tmp_path: Path, changes: dict[str, Any]) -> None:
+    alone = _run(SINGLE, tmp_path / "alone", **changes)
+    for result in in_all(2, _run, tmp_path / "results", folder=tmp_path / "run", **changes):
         torch.testing.assert_close(result["net"], alone["net"], rtol=0, atol=1e-10)
         assert result["losses"] == pytest.approx(alone["losses"], abs=1e-10)
 

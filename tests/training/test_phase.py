@@ -1,6 +1,7 @@
 """Head first, then everything: what learns, what is held, and that a resumed run has the same phases."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,22 @@ def test_frozen_bn_moving() -> None:
     assert changed(before, net) == {"fc.weight", "fc.bias"}
     train(net, optimizer, range(2, 3))
     assert changed(before, net) == set(before)  # running statistics and their counters among them
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_learn_the_rest() -> None:
+    net = built("resnet20")
+    optimizer, before = adam(net), copied(net)
+    train(net, optimizer, range(4), dataclasses.replace(OPTIONS, freeze_bn=True))
+    statistics = {name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert len(statistics) == 3 * 19
+    assert changed(before, net) == set(before) - statistics  # scales and shifts of the norms as well
+
+
+def test_averaging_leaves_frozen_batch_norms_alone(tmp_path: Path) -> None:
+    before = copied(new_net())
+    state = run(tmp_path, model_ema_decay=None, swa_epochs=1, freeze_bn=True)
+    moved = changed(before, state.current_net)
+    assert moved and not {name for name in moved if "running" in name}
 
 
 def test_nothing_under_the_head_is_recorded_for_the_backward_pass() -> None:

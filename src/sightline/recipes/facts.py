@@ -39,6 +39,7 @@ class Facts:
         img_size: likewise, the network's input in px.
         weights: trained ones to begin with; None from scratch.
         num_layers: of their network: layers and units on the way to the head, the head among them.
+        has_batch_norm: whether their network has any.
         asked: the user's settings. They win over every default; a recipe reads them where one default follows from
             another, as the learning rate does from the batch size.
     """
@@ -54,6 +55,7 @@ class Facts:
     img_size: int | None = None
     weights: "Source | None" = None
     num_layers: int = 1
+    has_batch_norm: bool = False
     asked: Settings
 
     @property

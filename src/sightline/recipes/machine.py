@@ -71,11 +71,11 @@ def shared(
     choose.tell("processes", world_size, f"{each} pictures of each batch of {options.batch_size} in each")
     with torch.device("meta"):  # no numbers, no time
         net = build()
-    sync_bn = _is_synchronised(choose, facts, net, at_a_time=max(1, each // options.grad_accum_steps))
+    sync_bn = _is_synchronised(choose, facts, options, net, at_a_time=max(1, each // options.grad_accum_steps))
     return sync_bn, choose("fsdp", False, "the network fits into each process")
 
 
-def _is_synchronised(choose: Chooser, facts: Facts, net: nn.Module, *, at_a_time: int) -> bool:
+def _is_synchronised(choose: Chooser, facts: Facts, options: TrainOptions, net: nn.Module, *, at_a_time: int) -> bool:
     """Whether batch norm sees the pictures of all processes, where each puts so many through the network at a time."""
     if not has_batch_norm(net):
         if choose.asked.sync_bn:
@@ -83,6 +83,8 @@ def _is_synchronised(choose: Chooser, facts: Facts, net: nn.Module, *, at_a_time
                 "sync_bn: asked for, and without effect: the network has no batch norm. Change that, or leave it out."
             )
         return choose("sync_bn", False, "the network has no batch norm")
+    if options.freeze_bn:
+        return choose.over_recipe("sync_bn", False, "the batch norms keep their statistics")
     if facts.device != "cuda":
         return choose("sync_bn", False, "it would send every layer's statistics between the processes")
     is_rough = at_a_time < FEWEST_PICTURES

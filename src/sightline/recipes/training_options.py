@@ -99,6 +99,7 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
         layer_decay=choose.unless_off("layer_decay", None),
         head_epochs=head_epochs,
         head_lr=head_lr,
+        freeze_bn=_freeze_bn(choose, facts),
         loss=loss,
         smoothing=choose("smoothing", 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"),
         focal_gamma=choose("focal_gamma", 2.0, "the paper's (arXiv:1708.02002)") if loss == "focal" else 2.0,
@@ -111,6 +112,13 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
         seed=choose("seed", 0, "the same seed gives the same run"),
         checkpoint_every_s=choose("checkpoint_every", 30.0, "what a kill can cost"),
     )
+
+
+def _freeze_bn(choose: Chooser, facts: Facts) -> bool:
+    if choose.asked.freeze_bn and not facts.has_batch_norm:
+        what = "the network has no batch norm" if facts.weights is not None else "fresh batch norms have no statistics"
+        raise ConfigError(f"freeze_bn: asked for, and {what}. Begin with trained weights that do, or leave it out.")
+    return choose.unless_off("freeze_bn", False)
 
 
 def _warmup_reason(warmup: float, head_epochs: int) -> str:

@@ -151,7 +151,7 @@ def fit(
             # A run killed during the validation repeats it: the epoch closes only afterwards.
             if state.average is not None:
                 state.average.epoch_done(net, epoch=state.epoch)
-                if state.epoch == options.epochs - 1:
+                if state.epoch == options.epochs - 1 and not options.freeze_bn:
                     pictures = dataclasses.replace(loader, rank=0, world_size=1, mix=None)  # the same in every process
                     with runtime.autocast():
                         state.average.finish(

@@ -66,6 +66,8 @@ class TrainOptions:
         head_epochs: epochs at the start that train the last layer alone, with everything under it held, batch norms'
             statistics as well.
         head_lr: peak learning rate of these epochs; needed where there are any.
+        freeze_bn: hold the statistics of batch norms in all epochs: they answer with those that they came with. Their
+            scales and shifts learn.
         loss: "cross_entropy", "bce" (one yes-or-no question a class) or "focal".
         smoothing: label smoothing in [0, 1).
         focal_gamma: of "focal": how little an easy picture counts.
@@ -108,6 +110,7 @@ class TrainOptions:
     layer_decay: float | None = None
     head_epochs: int = 0
     head_lr: float | None = None
+    freeze_bn: bool = False
     loss: LossName = "cross_entropy"
     smoothing: float = 0.0
     focal_gamma: float = 2.0

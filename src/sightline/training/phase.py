@@ -7,6 +7,7 @@ would unlearn what they know. So the head learns alone for some epochs, on featu
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sightline.errors import ConfigError
 from sightline.training.options import TrainOptions
@@ -25,21 +26,23 @@ def enter_phase(net: nn.Module, options: TrainOptions, epoch: int) -> None:
     head. Torch keeps nothing of the held layers for the backward pass, since nothing in them needs a gradient.
 
     Afterwards everything is in training mode, and what needed a gradient before needs it again; what did not, such as
-    Airbench's whitening filters, stays frozen.
+    Airbench's whitening filters, stays frozen. With `options.freeze_bn` batch norms go on answering with the statistics
+    that they came with: a handful of pictures would give them worse ones.
 
     Nothing but the network as it was built and the number of the epoch decides, so a resumed run has the same phases.
     Call it at the start of every epoch, and again after weights were loaded into the network.
 
     Args:
         net: any module with an attribute `classifier_head`, or with an nn.Linear, the last of which is taken.
-        options: `head_epochs`.
+        options: `head_epochs`, `freeze_bn`.
         epoch: from 0.
 
     Raises:
         ConfigError: the head is to learn alone, and the network has none, or nothing in it can learn.
 
     Reference:
-        Chollet, "Transfer learning and fine-tuning", Keras guide, 2020: the held part in evaluation mode. Howard and
+        Chollet, "Transfer learning and fine-tuning", Keras guide, 2020: the held part in evaluation mode, and batch
+        norms after the head's phase as well. Howard and
         Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", arXiv:1801.06146, Sec. 3.3:
         unfreezing from the last layer on. Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and
         Underperform Out-of-Distribution", arXiv:2202.10054: why the head should come first.
@@ -58,6 +61,9 @@ def enter_phase(net: nn.Module, options: TrainOptions, epoch: int) -> None:
         _head_alone(net)
     else:
         _everything(net)
+        if options.freeze_bn:
+            for norm in _batch_norms(net):
+                norm.eval()
 
 
 def head_of(net: nn.Module) -> nn.Module | None:
@@ -118,6 +124,10 @@ def _everything(net: nn.Module) -> None:
             delattr(parameter, _HELD)
             parameter.requires_grad_(True)
     net.train()
+
+
+def _batch_norms(net: nn.Module) -> list[nn.Module]:
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
 
 
 def _around(net: nn.Module, part: nn.Module) -> Iterator[nn.Module]:
