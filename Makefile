@@ -5,17 +5,18 @@
 # make bench-models  every family of networks against torchvision's and timm's
 # make bench-steps   where a training step's time goes, network by network, and how near to the machine's peak
 # make bench-peers   training against Keras, Lightning, fastai and the plain loop, to the same accuracy
+# make bench-loading photographs to batches against Pillow in a torch DataLoader, first and later epochs
 # make bench-curves  seconds to an accuracy of the recipe `fast`, over three seeds
 # make proofs  the long proofs: every network through every check, kills and resumes, full training runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-LENIENT := $(addprefix --disable-error-code=,arg-type assignment call-overload import-not-found \
+LENIENT := $(addprefix --disable-error-code=,arg-type assignment call-overload comparison-overlap import-not-found \
 	import-untyped index list-item misc name-defined no-any-return no-untyped-call operator return-value type-var \
 	var-annotated)
 
-.PHONY: demo test check bench bench-models bench-steps bench-peers bench-curves proofs clean
+.PHONY: demo test check bench bench-models bench-steps bench-peers bench-loading bench-curves proofs clean
 
 demo: $(VENV)/demo
 	$(BIN)/sightline data get cifar10
@@ -46,12 +47,18 @@ bench-peers: $(VENV)/test $(VENV)-peers/made $(VENV)-peers-torch/made
 	$(BIN)/python benchmarks/peers.py \
 		--keras-python $(VENV)-peers/bin/python --torch-python $(VENV)-peers-torch/bin/python
 
+bench-loading: $(VENV)/test
+	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/loading.py --reduced
+	$(BIN)/python benchmarks/loading.py --files 1300000
+
 bench-curves: $(VENV)/test
 	$(BIN)/python benchmarks/curves.py --recipe fast
 
 proofs: $(VENV)/test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m proof
 	$(BIN)/python benchmarks/imagenet_photos.py
+	$(BIN)/python benchmarks/corpora.py --fuzz 10000
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/terms.py
 	$(BIN)/python benchmarks/ranks.py

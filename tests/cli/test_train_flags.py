@@ -120,9 +120,13 @@ EVERYTHING: dict[str, tuple[list[str], str]] = {
     "mixup_switch_prob": (["0.3"], "0.3"), "val_fraction": (["0.1"], "0.1"), "test_fraction": (["0.2"], "0.2"),
     "seed": (["3"], "3"), "device": (["cpu"], '"cpu"'), "threads": (["2"], "2"), "workers": (["1"], "1"),
     "checkpoint_every": (["10"], "10"),
+    "folds": (["5"], "5"),
+    "fold": (["0"], "0"),
+    "group_by": (["folder"], '"folder"'),
+    "class_map": (["classes.txt"], '"classes.txt"'),
     **{name: ([], "true") for name in (
         "smoke", "aux_heads", "memory_efficient", "model_ema", "alternating_flip", "amp", "compile", "sync_bn", "fsdp",
-        "skip_bad",
+        "skip_bad", "allow_leaks", "cache", "freeze_bn",
     )},
 }  # fmt: skip
 

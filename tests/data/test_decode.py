@@ -192,6 +192,13 @@ def test_32_bit_integers_and_floats_beyond_the_usual_are_scaled_as_stated() -> N
     assert decode(nothing, channels=1).ravel().tolist() == [0, 0]
 
 
+def test_a_signalling_nan_warns_nobody() -> None:
+    levels = np.array([[0x7F800001, 0x3F800000, 0]], np.uint32).view(np.float32)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "TIFF")
+    assert decode(file.getvalue(), channels=1).ravel().tolist() == [0, 255, 0]
+
+
 def test_cmyk_jpeg_as_adobe_writes_it() -> None:
     file = saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
     assert b"Adobe" in file

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import sightline
-from sightline.cli import data, evaluate, export, find_lr, inspect, models, predict, pretrained, recipes, train
+from sightline.cli import check, data, evaluate, export, find_lr, inspect, models, predict, pretrained, recipes, train
 from sightline.cli.number_flags import WithNumbers
 from sightline.errors import Interrupted, SightlineError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("check")(check.command)
 app.command("train", cls=WithNumbers)(train.command)
 app.command("recipes")(recipes.command)
 app.command("find-lr", cls=WithNumbers)(find_lr.command)

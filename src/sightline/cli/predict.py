@@ -25,19 +25,23 @@ def command(
 
     Example: sightline predict runs/photos new/*.jpg --top-k 3
     """
+    from sightline.data.animation import animation_note
     from sightline.errors import ConfigError
     from sightline.predict import gather_sources, load, to_csv, to_json
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv were both given. Give one.")
     predictor = load(bundle, device=device)
-    predictions, problems = predictor.predict_many(gather_sources(paths, sys.stdin), top_k=top_k, batch_size=batch_size)
+    sources = gather_sources(paths, sys.stdin)
+    predictions, problems = predictor.predict_many(sources, top_k=top_k, batch_size=batch_size)
     if as_json:
         typer.echo(to_json(predictions, problems))
     elif as_csv:
         to_csv(predictions, sys.stdout)
     else:
         _print_table(predictions)
+    if animations := animation_note(sources):
+        typer.echo(animations, err=True)
     for problem in problems:
         typer.echo(f"not predicted: {problem}", err=True)
     if problems:

@@ -30,7 +30,10 @@ _machine = partial(typer.Option, rich_help_panel="Machine")
 def command(
     data: Annotated[
         str | None,
-        typer.Argument(help="A folder of class folders, of train/val/test folders, or a known name (cifar10)."),
+        typer.Argument(
+            help="A folder of class folders, or of train/val/test folders; a table or arrays (.csv, .parquet, .npz, "
+            "...; docs/data.md); or a known name (cifar10)."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="TOML file of these flags; flags win.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: runs/DATA-MODEL.")] = None,
@@ -43,10 +46,27 @@ def command(
     smoke: Annotated[bool | None, _recipe("--smoke", help="A run of seconds through every part of it.")] = None,
     val_fraction: Annotated[float | None, _data(help="Share held out to watch the training.")] = None,
     test_fraction: Annotated[float | None, _data(help="Share held out for the last score.")] = None,
+    folds: Annotated[int | None, _data(help="Parts, each the test split of one run.")] = None,
+    fold: Annotated[int | None, _data(help="The part that is tested in this run, from 0.")] = None,
+    group_by: Annotated[
+        str | None,
+        _data(
+            metavar="COLUMN|folder|REGEX", help="Pictures that share a split: by column, folder or part of the path."
+        ),
+    ] = None,
+    class_map: Annotated[
+        str | None, _data(metavar="FILE", help="Order of the classes: one a line, or JSON name: index.")
+    ] = None,
     sampler: Annotated[
         Literal["shuffle", "balanced"] | None, _data(help="Every picture once an epoch, or every class as often.")
     ] = None,
     skip_bad: Annotated[bool | None, _data("--skip-bad", help="List unreadable pictures and go on.")] = None,
+    allow_leaks: Annotated[
+        bool | None, _data("--allow-leaks", help="Train although splits share exact copies.")
+    ] = None,
+    cache: Annotated[
+        bool | None, _data("--cache/--no-cache", help="Keep decoded pictures on disk for the next run.")
+    ] = None,
     model: Annotated[str | None, _network(help="A name of `sightline models`.")] = None,
     stem: Annotated[
         Literal["imagenet", "small"] | None, _network(help="First layers: the paper's, or for small pictures.")
@@ -67,6 +87,9 @@ def command(
     ] = None,
     head_epochs: Annotated[int | None, _transfer(help="Epochs that train the last layer alone, at first.")] = None,
     head_lr: Annotated[float | None, _transfer(help="Learning rate of these.")] = None,
+    freeze_bn: Annotated[
+        bool | None, _transfer("--freeze-bn/--no-freeze-bn", help="Batch norms keep their statistics throughout.")
+    ] = None,
     layer_decay: Annotated[float | None, _transfer(help="A layer's rate, as a part of the next one's.")] = None,
     img_size: Annotated[int | None, _input(help="Height and width, px.")] = None,
     in_chans: Annotated[int | None, _input(help="1 grey, 3 colour.")] = None,

@@ -249,7 +249,8 @@ class Catalog:
         """
         labels = self.labels if indices is None else self.labels[indices]
         if self.is_multilabel:
-            return labels.sum(axis=0, dtype=np.int64)
+            counts: npt.NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
+            return counts
         return np.bincount(labels, minlength=len(self.classes)).astype(np.int64)
 
     def group_name(self, group: int) -> str:

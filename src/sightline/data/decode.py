@@ -4,13 +4,19 @@ A picture gives the same pixels whether it comes as a path, bytes, a PIL image o
 
 - the format is found from the content, never from the file's name, and must be one of `FORMATS`;
 - its size is known from the header, and refused beyond `MAX_PIXELS`, before any pixel is decoded;
-- the first frame of an animation is taken;
+- reading it is bounded in time and bytes, see `bounded`;
+- the first frame of an animation is taken (`animation.animation_note` counts them for the user);
 - every colour mode goes through one table, `CONVERSIONS`, to grey or RGB with or without alpha;
 - the EXIF orientation is applied;
 - alpha is composited on white;
 - embedded colour profiles are not applied: pixel values are taken as sRGB.
 
 What cannot be read is a `BadImage` with its reason. Nothing is repaired: half a picture is a `BadImage`, too.
+
+What one file can cost: its own bytes (`MAX_BYTES`), 20 bytes of memory a pixel (2 GB at `MAX_PIXELS`, 3 MB for 500 x
+375), 0.7 GB for hostile tags, and `bounded.MAX_SECONDS` of processor time and what the decoder needs for the last 64 KB
+that it was given. libtiff (compressed TIFF) and libwebp get the whole file at once: their time is bounded by the pixels
+alone. So is the memory, not the time, of a PIL image that was opened elsewhere.
 """
 
 import io
@@ -25,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from sightline.data.modes import CONVERSIONS, TURNS
+from sightline.data.bounded import BYTES_A_PIXEL, MAX_HEADER_BYTES, BoundedBytes, BoundedFile, LimitReached
+from sightline.data.modes import CONVERSIONS, TURNS, on_white
 from sightline.data.modes import Pixels as Pixels
 from sightline.data.quiet import LIBRARY_QUIET
 from sightline.errors import DataError
@@ -38,6 +45,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp")
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_TILE_TAGS = ((256, 322), (257, 323))  # of TIFF: width and length of the picture and of its tiles
 # How the files of each format begin; RIFF is also the start of sounds and films.
 _SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
@@ -80,7 +88,8 @@ class Header:
         mode: Pillow's name of the colour mode.
         height: in pixels, as shown: after the EXIF orientation.
         width: in pixels, likewise.
-        orientation: of EXIF, 1 to 8; 1 is upright.
+        orientation: of EXIF, 1 to 8; 1 is upright, and what is said of a PNG whose block comes after its pixels, which
+            only `decode` meets.
         is_grey: whether the picture has no colour (a palette counts as colour).
         is_animated: whether there are frames after the first, which is the one that is decoded.
     """
@@ -94,13 +103,17 @@ class Header:
     is_animated: bool
 
 
-def decode(source: Source, *, channels: Literal[1, 3] = 3) -> Pixels:
+def decode(source: Source, *, channels: Literal[1, 3] = 3, at_least: tuple[int, int] | None = None) -> Pixels:
     """Read one picture.
 
     Args:
         source: a path, the bytes of a file, a PIL image (an animation: the frame it stands on), or a uint8 array of
             shape (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
         channels: 3 for RGB, 1 for grey (ITU-R 601 luma).
+        at_least: (height, width) px, as shown, that are enough: a JPEG in a file or in bytes is decoded at a half, a
+            quarter or an eighth of its size where that still covers both sides, which is several times as fast. Its
+            pixels are then means over blocks, a little different from those of a resize of the whole; so never for what
+            is scored or predicted. None for all pixels.
 
     Returns:
         uint8 (H, W, channels), 0-255; for an array that is already so, the array itself.
@@ -114,17 +127,18 @@ def decode(source: Source, *, channels: Literal[1, 3] = 3) -> Pixels:
         >>> decode(np.zeros((2, 3), np.uint8)).shape
         (2, 3, 3)
     """
-    if isinstance(source, np.ndarray):
-        pixels = _checked_array(source)
-    else:
-        name = source_name(source)
-        with _pillow_errors(name):
-            if isinstance(source, Image.Image):
-                pixels = _pixels(source, name)
-            else:
-                with _open(_read(source, name), name) as image:
-                    pixels = _pixels(image, name)
-    return _with_channels(_on_white(pixels), channels)
+    name = source_name(source)
+    with _pillow_errors(name):
+        if isinstance(source, np.ndarray):
+            pixels = _checked_array(source)
+        elif isinstance(source, Image.Image):
+            pixels = _pixels(source, name)
+        else:
+            with _open(_read(source, name), name) as image:
+                if at_least is not None:
+                    _reduce(image, at_least, name)
+                pixels = _pixels(image, name)
+        return _with_channels(on_white(pixels), channels)
 
 
 def read_header(source: str | Path | bytes | Image.Image) -> Header:
@@ -143,13 +157,13 @@ def read_header(source: str | Path | bytes | Image.Image) -> Header:
     name = source_name(source)
     with _pillow_errors(name):
         if isinstance(source, Image.Image):
-            return _header(source)
+            return _header(source, name)
         if isinstance(source, bytes):
-            with _open(io.BytesIO(source), name) as image:
-                return _header(image)
+            with _open(_read(source, name), name) as image:
+                return _header(image, name)
         _check_file(Path(source), name)
-        with Path(source).open("rb") as file, _open(file, name) as image:
-            return _header(image)
+        with BoundedFile(io.FileIO(source)) as file, _open(file, name) as image:
+            return _header(image, name)
 
 
 def source_name(source: Source) -> str:
@@ -205,25 +219,27 @@ def _check_length(length: int, name: str) -> None:
         raise BadImage(name, f"has {length:,} bytes, more than the limit of {MAX_BYTES:,}")
 
 
-def _read(source: str | Path | bytes, name: str) -> io.BytesIO:
+def _read(source: str | Path | bytes, name: str) -> BoundedBytes:
     if isinstance(source, bytes):
         _check_length(len(source), name)
-        return io.BytesIO(source)
-    return io.BytesIO(read_bytes(source))
+        return BoundedBytes(source)
+    return BoundedBytes(read_bytes(source))
 
 
 @contextmanager
-def _open(file: io.BytesIO | io.BufferedReader, name: str) -> Iterator[Image.Image]:
+def _open(file: BoundedBytes | BoundedFile, name: str) -> Iterator[Image.Image]:
     start = file.read(8)
     claimed = next((format for format, signatures in _SIGNATURES.items() if start.startswith(signatures)), None)
     if claimed is None:
         raise BadImage(name, f"is none of {', '.join(FORMATS)}, judged by its content")
+    file.begin(None if claimed == "WEBP" else MAX_HEADER_BYTES)  # its header is read with everything else
     try:
         image = Image.open(file, formats=[claimed])
     except UnidentifiedImageError as error:
         raise BadImage(
             name, f"begins like a {claimed} file, but its header is damaged or of an unknown kind"
         ) from error
+    file.allow(BYTES_A_PIXEL * image.width * image.height)
     with image:
         yield image
 
@@ -240,6 +256,8 @@ def _pillow_errors(name: str) -> Iterator[None]:
             yield
     except BadImage:
         raise
+    except LimitReached as error:
+        raise BadImage(name, str(error)) from error
     except Image.DecompressionBombError as error:  # raised before the header can be looked at
         raise BadImage(name, f"has more pixels than the limit of {MAX_PIXELS:,}") from error
     except FileNotFoundError as error:
@@ -251,8 +269,8 @@ def _pillow_errors(name: str) -> Iterator[None]:
 # ----------------------------------------------------------------------------------- from the library's image to pixels
 
 
-def _header(image: Image.Image) -> Header:
-    _check_size(image.width, image.height, source_name(image))
+def _header(image: Image.Image, name: str) -> Header:
+    _check_image(image, name)
     orientation = _orientation(image)
     # The library's TIFF reader swaps the sides itself.
     is_turned = orientation >= 5 and image.format != "TIFF"
@@ -268,6 +286,17 @@ def _header(image: Image.Image) -> Header:
     )
 
 
+def _check_image(image: Image.Image, name: str) -> None:
+    """Check its size, and that of a TIFF's tiles, of which the smallest picture may have a huge one."""
+    _check_size(image.width, image.height, name)
+    tags = getattr(image, "tag_v2", {})
+    stored = 1
+    for side, tile in ((tags.get(of_picture), tags.get(of_tile)) for of_picture, of_tile in _TILE_TAGS):
+        stored *= -(-side // tile) * tile if isinstance(side, int) and isinstance(tile, int) and tile > 0 else 1
+    if stored > MAX_PIXELS:
+        raise BadImage(name, f"has {stored:,} pixels in its tiles, more than the limit of {MAX_PIXELS:,}")
+
+
 def _check_size(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
         raise BadImage(name, f"has no pixels: {height}x{width}")
@@ -280,6 +309,8 @@ def _is_animated(image: Image.Image) -> bool:
         return False
     try:
         return bool(getattr(image, "is_animated", False))
+    except LimitReached:
+        raise
     except Exception:  # looking for a second frame reads on, into what may be damaged; the first is what counts
         return False
 
@@ -291,6 +322,8 @@ def _orientation(image: Image.Image) -> int:
         return 1  # the library would decode all pixels to look for a block after them
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
+    except LimitReached:
+        raise
     except Exception:  # a damaged block says nothing; the pixels are whole
         return 1
     return orientation if orientation in TURNS else 1
@@ -300,9 +333,17 @@ def _is_loaded(image: Image.Image) -> bool:
     return not getattr(image, "tile", ())
 
 
+def _reduce(image: Image.Image, at_least: tuple[int, int], name: str) -> None:
+    """Let a JPEG's decoder do without the finest detail; what was read from another format stays as it is."""
+    if image.format in ("JPEG", "MPO"):
+        _check_size(image.width, image.height, name)  # the limit is for the picture, not for what is left of it
+        height, width = at_least if _orientation(image) < 5 else at_least[::-1]  # sides are not yet swapped
+        image.draft(None, (width, height))
+
+
 def _pixels(image: Image.Image, name: str) -> Pixels:
     """Upright uint8 (H, W, 1 to 4): grey, grey + alpha, RGB or RGBA."""
-    _check_size(image.width, image.height, name)
+    _check_image(image, name)
     if image.mode not in CONVERSIONS:
         raise BadImage(name, f"has the unknown colour mode {image.mode!r}. Known: {', '.join(CONVERSIONS)}")
     image.load()
@@ -325,16 +366,6 @@ def _checked_array(array: npt.NDArray[np.generic]) -> Pixels:
         raise BadImage(name, "must have the shape (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA")
     _check_size(array.shape[1], array.shape[0], name)
     return cast("Pixels", array)
-
-
-def _on_white(pixels: Pixels) -> Pixels:
-    """Composite the alpha channel, where there is one, on white."""
-    if pixels.shape[2] in (1, 3):
-        return pixels
-    colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:].astype(np.uint16)
-    if alpha.min() == 255:
-        return colour
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _with_channels(pixels: Pixels, channels: Literal[1, 3]) -> Pixels:

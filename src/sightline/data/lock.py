@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Problem
+from sightline.data.hashes import content_hashes
 from sightline.errors import DataError
 
 _VERSION = 1
-_BATCH = 4096  # files under way at a time, so that a million of them do not wait in memory
 _SHOWN = 10
 
 
@@ -26,8 +25,9 @@ def data_lock(catalog: Catalog, skipped: Sequence[Problem] = ()) -> dict[str, An
 
     Returns:
         JSON. `name` and `classes`; `splits`, with the number of pictures of each; `files`, with the path, split, label
-        and SHA-256 of each, sorted by path; `skipped`, with path and reason. Pictures that came as arrays have, in the
-        place of `files`, `pixels` (one SHA-256 of all of them), a digest of the members and labels of each split, and
+        (several with ; between), SHA-256 and, where there are groups, group of each, sorted by path; `skipped`, with
+        path and reason; `sources`, the tables that named the files. Pictures that came as arrays have, in the place of
+        `files`, `pixels` (one SHA-256 of all of them), a digest of the members, labels and groups of each split, and
         `sources`, the files that they were read from.
 
     Raises:
@@ -46,9 +46,10 @@ def data_lock(catalog: Catalog, skipped: Sequence[Problem] = ()) -> dict[str, An
         for split, row in lock["splits"].items():
             row["sha256"] = _members_digest(catalog, members[split])
         lock["pixels"] = hashlib.sha256(np.ascontiguousarray(catalog.images.pixels).data).hexdigest()
-        lock["sources"] = [{"path": path.name, "sha256": _file_digest(path)} for path in catalog.source_files]
     else:
         lock["files"] = sorted(_file_rows(catalog, used), key=lambda row: row["path"])
+    if isinstance(catalog.images, ArrayImages) or catalog.source_files:
+        lock["sources"] = [{"path": path.name, "sha256": _file_digest(path)} for path in catalog.source_files]
     lock["skipped"] = [{"path": path, "reason": refused[path]} for path in sorted(refused)]
     return lock
 
@@ -102,9 +103,14 @@ def _file_differences(old_rows: list[dict[str, str]], new_rows: list[dict[str, s
         elif old[path]["sha256"] != new[path]["sha256"]:
             yield f"{path} has another content"
         else:
-            for key in ("split", "label"):
-                if old[path][key] != new[path][key]:
-                    yield f"{path} had the {key} {old[path][key]} and has now {new[path][key]}"
+            for key in ("split", "label", "group"):
+                before, now = old[path].get(key), new[path].get(key)
+                if before != now:
+                    yield f"{path} had {_said(key, before)} and has now {now or 'none'}"
+
+
+def _said(key: str, value: str | None) -> str:
+    return f"no {key}" if value is None else f"the {key} {value}"
 
 
 def _kind(lock: Mapping[str, Any]) -> str:
@@ -116,22 +122,27 @@ def _sizes(lock: Mapping[str, Any]) -> str:
 
 
 def _file_rows(catalog: Catalog, used: npt.NDArray[np.int64]) -> Iterator[dict[str, str]]:
-    def row(index: int) -> dict[str, str]:
-        return {
+    for index, digest in zip(used.tolist(), content_hashes(catalog.images, used), strict=True):
+        yield {
             "path": catalog.images.name(index),
             "split": SPLITS[catalog.splits[index]],
-            "label": catalog.classes[catalog.labels[index]],
-            "sha256": hashlib.sha256(catalog.images.content(index)).hexdigest(),
+            "label": _label(catalog, index),
+            "sha256": digest,
+            **({} if catalog.groups is None else {"group": catalog.group_name(int(catalog.groups[index]))}),
         }
 
-    with ThreadPoolExecutor() as threads:
-        for start in range(0, len(used), _BATCH):
-            yield from threads.map(row, used[start : start + _BATCH].tolist())
+
+def _label(catalog: Catalog, index: int) -> str:
+    if not catalog.is_multilabel:
+        return catalog.classes[int(catalog.class_numbers[index])]
+    return ";".join(catalog.classes[label] for label in np.flatnonzero(catalog.labels[index]))
 
 
 def _members_digest(catalog: Catalog, indices: npt.NDArray[np.int64]) -> str:
-    pairs = np.stack([indices, catalog.labels[indices]], axis=1)
-    return hashlib.sha256(pairs.astype("<i8").tobytes()).hexdigest()
+    columns = [indices, catalog.labels[indices]]
+    if catalog.groups is not None:
+        columns.append(catalog.groups[indices])
+    return hashlib.sha256(np.column_stack(columns).astype("<i8").tobytes()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 _BITS_PER_SAMPLE = 258  # the TIFF tag
+_BAND_VALUES = 1 << 20  # worked on at a time, so that what is between costs a few MB and not several times the picture
 
 # EXIF orientation -> what makes it upright (JEITA CP-3451, tag 274).
 TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -56,10 +57,10 @@ def _palette(image: Image.Image) -> Pixels:
 
 def _sixteen_bits(image: Image.Image) -> Pixels:
     """Grey of 16 bits, or of the 9 to 15 that a TIFF states: the full range of that depth becomes 0 to 255, rounded."""
-    values = np.asarray(image).astype(np.uint32)
+    values = np.asarray(image)
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
     top = (1 << bits) - 1 if 8 < bits < 16 else 65535
-    pixels = ((values * 255 + top // 2) // top).clip(0, 255).astype(np.uint8)
+    pixels = _in_bands(values, 1, lambda band: ((band.astype(np.uint32) * 255 + top // 2) // top).clip(0, 255))
     level = image.info.get("transparency")
     return np.dstack([pixels, _opaque(values != level)]) if isinstance(level, int) else pixels
 
@@ -69,8 +70,8 @@ def _integers(image: Image.Image) -> Pixels:
 
     The file states only 32 bits, and most such files hold fewer. With negative values: stretched from least to most.
     """
-    values = np.asarray(image).astype(np.float64)
-    low, high = values.min(), values.max()
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
     if low < 0:
         return _stretched(values, low, high)
     return _stretched(values, 0, next(top for top in (255, 65535, 4294967295) if high <= top))
@@ -81,21 +82,71 @@ def _floats(image: Image.Image) -> Pixels:
 
     What is not finite counts as the least value (NaN, -inf) or the most (inf).
     """
-    values = np.asarray(image).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+    values = np.asarray(image)
+    is_finite = np.isfinite(values)
+    if is_finite.any():
+        low = float(values.min(where=is_finite, initial=np.inf))
+        high = float(values.max(where=is_finite, initial=-np.inf))
+    else:
+        low = high = 0.0
     if low < 0 or high > 255:
         return _stretched(values, low, high)
     return _stretched(values, 0, 1 if high <= 1 else 255)
 
 
-def _stretched(values: npt.NDArray[np.float64], low: float, high: float) -> Pixels:
-    return np.rint((values - low) * 255 / (high - low if high > low else 1)).astype(np.uint8)
+def _stretched(values: npt.NDArray[np.generic], low: float, high: float) -> Pixels:
+    """From low to high as 0 to 255, rounded; what is not finite, as the nearer end, NaN as low."""
+
+    def scale(band: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        with np.errstate(invalid="ignore"):  # a signalling NaN would warn
+            numbers = np.nan_to_num(band.astype(np.float64), nan=low, neginf=low, posinf=high)
+        return np.rint((numbers - low) * 255 / (high - low if high > low else 1))
+
+    return _in_bands(values, 1, scale)
 
 
 def _opaque(mask: npt.NDArray[np.bool_]) -> Pixels:
     return np.where(mask, np.uint8(255), np.uint8(0))
+
+
+def on_white(pixels: Pixels) -> Pixels:
+    """Composite the alpha channel, where there is one, on white.
+
+    Args:
+        pixels: uint8 (H, W, C): grey, grey + alpha, RGB or RGBA for C from 1 to 4.
+
+    Returns:
+        uint8 (H, W, 1 or 3).
+
+    Example:
+        >>> on_white(np.array([[[200, 100, 0, 51]]], np.uint8)).tolist()  # a fifth of it, and four fifths of white
+        [[[244, 224, 204]]]
+    """
+    channels = pixels.shape[2]
+    if channels in (1, 3):
+        return pixels
+    if pixels[:, :, -1].min() == 255:
+        return pixels[:, :, :-1]
+
+    def composite(band: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        wide = band.astype(np.uint16)
+        colour, alpha = wide[:, :, :-1], wide[:, :, -1:]
+        return (colour * alpha + 255 * (255 - alpha) + 127) // 255
+
+    return _in_bands(pixels, channels - 1, composite)
+
+
+def _in_bands(
+    values: npt.NDArray[np.generic],
+    channels: int,
+    convert: Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]],
+) -> Pixels:
+    """Convert some rows at a time: (H, W) -> (H, W) or (H, W, C) -> (H, W, channels), uint8."""
+    pixels = np.empty((*values.shape[:2], channels) if values.ndim == 3 else values.shape, np.uint8)
+    rows = max(1, _BAND_VALUES // (values.size // len(values)))
+    for top in range(0, len(values), rows):
+        pixels[top : top + rows] = convert(values[top : top + rows])
+    return pixels
 
 
 # Every colour mode of the library -> uint8 grey, grey + alpha, RGB or RGBA.

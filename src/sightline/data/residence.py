@@ -20,7 +20,7 @@ def resident(store: Store, augment: Augment, device: torch.device) -> Store:
         augment: what will be done to them.
         device: where the network is.
     """
-    if store.device == device or isinstance(store.pictures, list) or augment.scale is not None:
+    if store.device == device or not isinstance(store.pictures, torch.Tensor) or augment.scale is not None:
         return store
     fits = store.pictures.nbytes <= DEVICE_FRACTION * free_bytes(device)
     return store.to(device) if fits else store

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sightline.data.decode import Pixels
+from sightline.data.modes import Pixels
+from sightline.data.pile import Pile
 from sightline.errors import DataError
 
 # Of the memory that is free now. Not from a paper: the rest is for the network, its gradients and the batches.
@@ -31,8 +32,8 @@ class FixedShelf:
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
         num_bytes = math.prod(shape)
         self._num_filled = 0
-        self.location = _location(num_bytes, in_memory=_fits_in_memory(num_bytes))
-        if _fits_in_memory(num_bytes):
+        self.location = _location(num_bytes, in_memory=fits_in_memory(num_bytes))
+        if fits_in_memory(num_bytes):
             self._rows = torch.empty(shape, dtype=torch.uint8)
         else:
             with _temporary_file(num_bytes) as file:  # the mapping outlives the open file
@@ -66,7 +67,7 @@ class RaggedShelf:
         self._pictures: list[Tensor] = []
         self._shapes: list[tuple[int, ...]] = []
         self._num_bytes = 0
-        self._file = None if _fits_in_memory(num_bytes) else _temporary_file(num_bytes)
+        self._file = None if fits_in_memory(num_bytes) else _temporary_file(num_bytes)
 
     @property
     def location(self) -> str:
@@ -91,12 +92,11 @@ class RaggedShelf:
         except OSError as error:
             raise DataError(_no_room(self._num_bytes, error)) from error
 
-    def finish(self) -> list[Tensor]:
+    def finish(self) -> list[Tensor] | Pile:
         """What was added: uint8 (H, W, C) each."""
         if self._file is None or not self._shapes:
             return self._pictures
-        parts = torch.split(_mapped(self._file, self._num_bytes), [math.prod(shape) for shape in self._shapes])
-        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return Pile(_mapped(self._file, self._num_bytes), np.array(self._shapes, np.int64))
 
     def close(self) -> None:
         """Let go of the open file; what `finish` mapped stays."""
@@ -136,7 +136,8 @@ def _fields(path: Path) -> dict[str, int]:
     return {name: int(number) for name, number, *_ in map(str.split, path.read_text().splitlines())}
 
 
-def _fits_in_memory(num_bytes: int) -> bool:
+def fits_in_memory(num_bytes: int) -> bool:
+    """Whether so much may be taken of the memory that is free now."""
     return num_bytes <= MEMORY_FRACTION * available_bytes()
 
 

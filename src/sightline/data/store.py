@@ -1,7 +1,6 @@
-"""Training pictures, decoded once: uint8 tensors in memory, or in a temporary file when memory is too small."""
+"""Training pictures, decoded once: in memory, or on disk when memory is too small; and kept there for later runs."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,16 +10,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sightline.data.catalog import SPLITS, ArrayImages, Catalog, Images, Problem, listed
-from sightline.data.decode import BadImage, Pixels, decode
-from sightline.data.preprocess import Interpolation, Preprocess, resize_to_cover
+from sightline.data.cache_folder import Tell, cache_folder
+from sightline.data.cached import CachedPictures, CannotKeepError, Filled, Progress
+from sightline.data.catalog import SPLITS, ArrayImages, Catalog, FileImages, Images, Problem, listed
+from sightline.data.decode import BadImage
+from sightline.data.kept import Keeping
+from sightline.data.modes import Pixels
+from sightline.data.pile import Pile
+from sightline.data.preprocess import Interpolation, Preprocess
 from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
+from sightline.data.threads import in_order
 from sightline.data.transfer import sent
 from sightline.errors import DataError
 
-Progress = Callable[[int, int], None]  # (pictures done, pictures in all)
-
-_AHEAD = 64  # pictures decoded ahead for each thread; bounds what waits in memory to be stored
+# Pixels in the files, from which on they are kept for later runs: half a second to a second of decoding.
+_WORTH_KEEPING_PIXELS = 50_000_000
 _SOURCE_BITS = 32  # more than any catalog's index has
 _CPU = torch.device("cpu")
 
@@ -32,7 +36,7 @@ class Store:
     `Store.build` makes one. A row of the store is a picture; its source is the picture's index in the catalog.
 
     Args:
-        pictures: uint8 (N, H, W, C), 0-255; or, where sizes differ, a list of N tensors (H, W, C).
+        pictures: uint8 (N, H, W, C), 0-255; or, where sizes differ or they are on disk, N tensors (H, W, C).
         labels: int64 (N,).
         sources: int64 (N,), the catalog's index of each row.
         size: (height, width) px of the network's input.
@@ -41,7 +45,7 @@ class Store:
         location: where the pixels are, in words.
     """
 
-    pictures: Tensor | list[Tensor]
+    pictures: Tensor | list[Tensor] | Pile
     labels: Tensor
     sources: npt.NDArray[np.int64]
     size: tuple[int, int]
@@ -60,6 +64,8 @@ class Store:
         threads: int,
         skip_bad: bool,
         progress: Progress | None = None,
+        cache: bool | None = None,
+        tell: Tell | None = None,
     ) -> tuple["Store", list[Problem]]:
         """Decode pictures of a catalog.
 
@@ -73,6 +79,9 @@ class Store:
             threads: how many decode at once.
             skip_bad: leave out pictures that cannot be read, instead of raising. None is ever substituted.
             progress: called with (done, total) after each picture.
+            cache: whether what is decoded is kept in `cache_folder()` for later runs, and what is there is taken; None
+                for files whose decoding takes a while. The pixels are the same.
+            tell: called with what the user should know about the cache, in sentences.
 
         Returns:
             The store, and what was left out with the reasons.
@@ -87,16 +96,15 @@ class Store:
                 progress(len(wanted), len(wanted))
             return cls._of(catalog, wanted, preprocess, ready, f"in memory ({in_words(ready.nbytes)})"), []
 
-        def prepare(index: int) -> Pixels:
-            picture = catalog.images.read(index)
-            return preprocess.picture(picture) if keep_margin is None else _whole(picture, preprocess, keep_margin)
-
-        with closing(_new_shelf(catalog, len(wanted), preprocess, keep_margin)) as shelf:
-            kept, problems = _fill(shelf, catalog.images, wanted, prepare, threads=threads, progress=progress)
-            if problems and not skip_bad:
-                raise DataError(_bad_pictures(catalog, problems, len(wanted)))
-            _require_every_class(catalog, wanted, kept, problems)
-            return cls._of(catalog, kept, preprocess, shelf.finish(), shelf.location), problems
+        keeping = Keeping(preprocess, keep_margin)
+        say = tell or _tell_nobody
+        filled = _from_cache(catalog, wanted, keeping, threads=threads, progress=progress, cache=cache, tell=say)
+        if filled is None:
+            filled = _decoded(catalog, wanted, keeping, threads=threads, progress=progress)
+        if filled.problems and not skip_bad:
+            raise DataError(_bad_pictures(catalog, filled.problems, len(wanted)))
+        _require_every_class(catalog, wanted, filled.kept, filled.problems)
+        return cls._of(catalog, filled.kept, preprocess, filled.pictures, filled.location), filled.problems
 
     @classmethod
     def _of(
@@ -104,7 +112,7 @@ class Store:
         catalog: Catalog,
         kept: npt.NDArray[np.int64],
         preprocess: Preprocess,
-        pictures: Tensor | list[Tensor],
+        pictures: Tensor | list[Tensor] | Pile,
         location: str,
     ) -> "Store":
         return cls(
@@ -123,12 +131,12 @@ class Store:
     @property
     def is_ragged(self) -> bool:
         """Whether the pictures keep sizes of their own."""
-        return isinstance(self.pictures, list)
+        return isinstance(self.pictures, list) or (isinstance(self.pictures, Pile) and self.pictures.is_ragged)
 
     @property
     def device(self) -> torch.device:
         """Where the pixels are."""
-        return _CPU if isinstance(self.pictures, list) else self.pictures.device
+        return self.pictures.device if isinstance(self.pictures, Tensor) else _CPU
 
     def to(self, device: torch.device) -> "Store":
         """The same store with its pixels on a device; itself where they are there already.
@@ -138,7 +146,7 @@ class Store:
         """
         if device == self.device:
             return self
-        pictures = self._stacked().to(device)
+        pictures = self.take(torch.arange(len(self))).to(device)
         return replace(self, pictures=pictures, location=f"on {device} ({in_words(pictures.nbytes)})")
 
     def showings(self, rows: Tensor, repeats: Tensor) -> "Store":
@@ -159,6 +167,8 @@ class Store:
         Raises:
             DataError: the pictures have different sizes.
         """
+        if isinstance(self.pictures, Pile) and not self.is_ragged:
+            return self.pictures.take(rows)
         return self._stacked().index_select(0, sent(rows, self.device))
 
     def picture(self, row: int) -> Tensor:
@@ -167,6 +177,8 @@ class Store:
 
     def sizes(self, rows: Tensor) -> Tensor:
         """(height, width) px of pictures: int64 (N, 2)."""
+        if isinstance(self.pictures, Pile):
+            return self.pictures.sizes(rows)
         return torch.tensor([self.picture(row).shape[:2] for row in rows.tolist()]).view(-1, 2)
 
     def name(self, row: int) -> str:
@@ -174,7 +186,7 @@ class Store:
         return self.images.name(int(self.sources[row]))
 
     def _stacked(self) -> Tensor:
-        if isinstance(self.pictures, list):
+        if not isinstance(self.pictures, Tensor):
             raise DataError(
                 "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
                 "or build the store with keep_margin=None."
@@ -197,58 +209,51 @@ def _ready_made(images: Images, wanted: npt.NDArray[np.int64], preprocess: Prepr
     return torch.from_numpy(pixels[wanted])
 
 
-def _whole(picture: Pixels, preprocess: Preprocess, keep_margin: float) -> Pixels:
-    """The whole picture, shrunk until it just covers the network's size times the margin; never enlarged."""
-    pixels = decode(picture, channels=preprocess.channels)
-    cover = _with_margin(preprocess, keep_margin)
-    if pixels.shape[0] <= cover[0] or pixels.shape[1] <= cover[1]:
-        return pixels
-    return resize_to_cover(pixels, cover, preprocess.interpolation)
-
-
-def _with_margin(preprocess: Preprocess, keep_margin: float) -> tuple[int, int]:
-    _, height, width = preprocess.input_size
-    return math.ceil(height * keep_margin), math.ceil(width * keep_margin)
-
-
-def _expected_bytes(typical_size: tuple[int, int], preprocess: Preprocess, keep_margin: float) -> int:
-    """What `_whole` leaves of a picture of the typical size."""
-    height, width = typical_size
-    cover = _with_margin(preprocess, keep_margin)
-    shrink = min(1.0, max(cover[0] / height, cover[1] / width))
-    return math.ceil(height * shrink) * math.ceil(width * shrink) * preprocess.channels
-
-
-def _new_shelf(
-    catalog: Catalog, count: int, preprocess: Preprocess, keep_margin: float | None
-) -> FixedShelf | RaggedShelf:
-    if keep_margin is None:
-        channels, height, width = preprocess.input_size
-        return FixedShelf((count, height, width, channels))
-    return RaggedShelf(count * _expected_bytes(catalog.typical_size, preprocess, keep_margin))
-
-
-def _fill(
-    shelf: FixedShelf | RaggedShelf,
-    images: Images,
+def _from_cache(
+    catalog: Catalog,
     wanted: npt.NDArray[np.int64],
-    prepare: Callable[[int], Pixels],
+    keeping: Keeping,
     *,
     threads: int,
     progress: Progress | None,
-) -> tuple[npt.NDArray[np.int64], list[Problem]]:
-    """Prepare pictures in threads and put them on the shelf in order: the indices kept, and the problems met."""
+    cache: bool | None,
+    tell: Tell,
+) -> Filled | None:
+    """By way of the cache; None where there is none, or it is not worth while."""
+    images, home = catalog.images, cache_folder()
+    height, width = catalog.typical_size
+    is_worth = height * width * len(wanted) >= _WORTH_KEEPING_PIXELS if cache is None else cache
+    if not isinstance(images, FileImages) or home is None or not is_worth or not len(wanted):
+        return None
+    try:
+        cached = CachedPictures(images, wanted, keeping, home, threads=threads)
+        return cached.fill(keeping.expected_bytes(catalog.typical_size), progress=progress, tell=tell)
+    except CannotKeepError as error:
+        tell(f"not kept for later runs: {error}")
+        return None
+
+
+def _decoded(
+    catalog: Catalog,
+    wanted: npt.NDArray[np.int64],
+    keeping: Keeping,
+    *,
+    threads: int,
+    progress: Progress | None,
+) -> Filled:
+    """Decode pictures in threads and put them on a shelf in order."""
+    images = catalog.images
 
     def attempt(index: int) -> Pixels | Problem:
         try:
-            return prepare(index)
+            return keeping.picture(images, index)
         except BadImage as error:
             return Problem(images.name(index), error.reason)
 
     kept: list[int] = []
     problems: list[Problem] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, (index, outcome) in enumerate(_in_order(pool, attempt, wanted.tolist(), ahead=threads * _AHEAD), 1):
+    with closing(_new_shelf(catalog, len(wanted), keeping)) as shelf, ThreadPoolExecutor(threads) as pool:
+        for done, (index, outcome) in enumerate(in_order(pool, attempt, wanted.tolist(), threads=threads), 1):
             if isinstance(outcome, Problem):
                 problems.append(outcome)
             else:
@@ -256,16 +261,18 @@ def _fill(
                 kept.append(index)
             if progress is not None:
                 progress(done, len(wanted))
-    return np.array(kept, dtype=np.int64), problems
+        return Filled(np.array(kept, dtype=np.int64), problems, shelf.finish(), shelf.location)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, attempt: Callable[[int], Pixels | Problem], indices: list[int], *, ahead: int
-) -> Iterator[tuple[int, Pixels | Problem]]:
-    """As `pool.map`, which would start on everything at once and keep what nobody has fetched."""
-    for start in range(0, len(indices), ahead):
-        part = indices[start : start + ahead]
-        yield from zip(part, pool.map(attempt, part), strict=True)
+def _new_shelf(catalog: Catalog, count: int, keeping: Keeping) -> FixedShelf | RaggedShelf:
+    if keeping.margin is None:
+        channels, height, width = keeping.preprocess.input_size
+        return FixedShelf((count, height, width, channels))
+    return RaggedShelf(count * keeping.expected_bytes(catalog.typical_size))
+
+
+def _tell_nobody(words: str) -> None:
+    """For a caller that has nobody to tell."""
 
 
 def _bad_pictures(catalog: Catalog, problems: list[Problem], total: int) -> str:

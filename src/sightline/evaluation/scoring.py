@@ -14,7 +14,7 @@ import torch
 from sightline import metrics
 from sightline.data.catalog import SPLITS, ArrayImages, Catalog, listed
 from sightline.data.loader import EvalLoader
-from sightline.data.sources import Arrays, open_data
+from sightline.data.sources import Arrays, Data, open_data
 from sightline.data.store import Store
 from sightline.errors import DataError
 from sightline.evaluation.results import Evaluation, Scored
@@ -28,13 +28,14 @@ _SHOWN = 20  # class names that a message lists
 
 def evaluate(
     bundle: str | Path | Predictor,
-    data: str | Path | Catalog | Arrays,
+    data: Data,
     *,
     split: str | None = None,
     batch_size: int = 256,
     skip_bad: bool = False,
     threads: int | None = None,
     progress: Count | None = None,
+    cache: bool | None = None,
 ) -> Evaluation:
     """Scores a bundle on labelled pictures.
 
@@ -50,6 +51,7 @@ def evaluate(
         skip_bad: leave out pictures that cannot be read, listed, instead of raising.
         threads: how many decode at once; None for as many as torch computes with.
         progress: told how many pictures are decoded.
+        cache: keep decoded pictures on disk for later, and take those that are there; None where it saves time.
 
     Returns:
         Scores, answers, and what was left out. Nothing is written but one line in the bundle's `test_looks.csv` when it
@@ -64,11 +66,13 @@ def evaluate(
     threads = threads or torch.get_num_threads()
     training = TrainingData(predictor.bundle)
     catalog = data if isinstance(data, Catalog) else _open(data, predictor)
+    _require_readable(catalog, skip_bad=skip_bad)
+    catalog = _with_classes_of(
+        predictor, catalog
+    )  # first, as the order of the classes has a part in the draw of splits
     is_own = training.is_of(catalog)
     if is_own and not isinstance(data, Catalog):
         catalog = replace(catalog, splits=training.splits_of(catalog))
-    _require_readable(catalog, skip_bad=skip_bad)
-    catalog = _with_classes_of(predictor, catalog)
     selection = select(catalog, split)
     store, skipped = Store.build(
         catalog,
@@ -78,6 +82,7 @@ def evaluate(
         threads=threads,
         skip_bad=skip_bad,
         progress=progress,
+        cache=cache,
     )
     loader = EvalLoader(store, predictor.bundle.preprocess, batch_size=batch_size, device=predictor.device)
     logits = np.concatenate([predictor.logits(batch.images) for batch in loader])
@@ -101,7 +106,7 @@ def evaluate(
     )
 
 
-def _open(data: str | Path | Arrays, predictor: Predictor) -> Catalog:
+def _open(data: Data, predictor: Predictor) -> Catalog:
     if isinstance(data, tuple):
         data = _with_names(data, predictor.classes)
     return open_data(data, channels=predictor.bundle.preprocess.channels)
@@ -142,7 +147,7 @@ def _with_classes_of(predictor: Predictor, catalog: Catalog) -> Catalog:
             f"{_names(catalog.classes)}. Rename the folders, or train on this data."
         )
     lookup = np.array([numbers[name] for name in catalog.classes], np.int64)
-    return replace(catalog, classes=predictor.classes, labels=lookup[catalog.labels])
+    return replace(catalog, classes=predictor.classes, labels=lookup[catalog.class_numbers])
 
 
 def _names(classes: Sequence[str]) -> str:

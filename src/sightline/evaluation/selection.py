@@ -82,8 +82,8 @@ class TrainingData:
         if isinstance(catalog.images, ArrayImages):
             if "seed" not in self._record:
                 return catalog.splits
-            fractions = {name: self._record.get(name) for name in ("val_fraction", "test_fraction")}
-            return assign_splits(catalog, **fractions, seed=int(self._record["seed"]))[0].splits
+            asked = {name: self._record.get(name) for name in ("val_fraction", "test_fraction", "folds", "fold")}
+            return assign_splits(catalog, **asked, seed=int(self._record["seed"]))[0].splits
         splits = catalog.splits.copy()
         for index in range(len(catalog)):
             if (row := self._files.get(catalog.images.name(index))) is not None:

@@ -4,23 +4,22 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sightline.bundle import Bundle
 from sightline.data.catalog import Catalog, Problem
+from sightline.data.class_map import in_order
 from sightline.data.decode import BadImage
 from sightline.data.known import find
 from sightline.data.modes import Pixels
 from sightline.data.preprocess import Preprocess
 from sightline.data.published import KNOWN
-from sightline.data.sources import Arrays, open_data
+from sightline.data.sources import Data as Data
+from sightline.data.sources import open_data
 from sightline.data.split import assign_splits
 from sightline.errors import DataError
-
-Data = str | Path | Arrays | Catalog
 
 MOST = 1000  # pictures of a proof; evenly spaced where there are more
 MADE = 256
@@ -96,10 +95,11 @@ def _open_original(bundle: Bundle) -> Catalog:
         raise DataError("the bundle names no folder and no known set")
     if source in KNOWN and find(source) is None:
         raise DataError(f"{source} is not on this machine")
-    catalog = open_data(source)
-    if catalog.classes != bundle.classes:  # a relative path may lead elsewhere today
+    group_by = _provenance(bundle).get("group_by")
+    catalog = open_data(source, group_by=group_by if isinstance(group_by, str) else None)
+    if set(catalog.classes) != set(bundle.classes):  # a relative path may lead elsewhere today
         raise DataError(f"{source} holds other classes than the bundle")
-    return catalog
+    return in_order(catalog, bundle.classes, source="the bundle")
 
 
 def _held_out(catalog: Catalog, bundle: Bundle, most: int) -> ProofPictures:
@@ -111,6 +111,8 @@ def _held_out(catalog: Catalog, bundle: Bundle, most: int) -> ProofPictures:
         val_fraction=None if has_own["val"] else run.get("val_fraction"),
         test_fraction=None if has_own["test"] else run.get("test_fraction"),
         seed=run.get("seed") or 0,
+        folds=run.get("folds"),
+        fold=run.get("fold"),
     )
     split = next(name for name in ("val", "test", "train") if len(catalog.select(name)))
     indices = catalog.select(split)

@@ -9,7 +9,8 @@ from sightline.recipes.facts import Defaults
 from sightline.recipes.settings import Settings
 
 USED_ELSEWHERE = {  # settings that no default of a recipe is for
-    "recipe", "smoke", "pretrained", "val_fraction", "test_fraction", "skip_bad", "device", "amp", "threads",
+    "recipe", "smoke", "pretrained", "val_fraction", "test_fraction", "folds", "fold", "group_by",
+    "class_map", "skip_bad", "allow_leaks", "cache", "device", "amp", "threads",
 }  # fmt: skip
 OF_THE_WEIGHTS = "of the weights"
 

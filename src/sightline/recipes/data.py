@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from rich.console import Console
 from torch import nn
 
 from sightline.atomic import write_text
+from sightline.data.animation import animation_note_of
 from sightline.data.catalog import Catalog, Problem, listed
+from sightline.data.copies import exact_copies, keep_together, kept_together, refuse_leaks
 from sightline.data.decode import BadImage
 from sightline.data.loader import TrainLoader
 from sightline.data.lock import data_lock, verify_lock
 from sightline.data.published import KNOWN
-from sightline.data.sources import Arrays, open_data
+from sightline.data.sources import Data, open_data
 from sightline.data.split import assign_splits
 from sightline.data.store import Store
 from sightline.errors import BundleError, DataError
@@ -35,38 +38,99 @@ from sightline.training.distributed import World
 WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
 
 
-def reopenable(data: str | Path | Catalog | Arrays) -> str | None:
+def reopenable(data: Data) -> str | None:
     """What opens the same data again from anywhere: a known name, or a full path."""
     if not isinstance(data, str | Path):
         return None
     return str(data) if str(data) in KNOWN else str(Path(data).expanduser().resolve())
 
 
-def open_split(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
-    """The catalog with its splits assigned, and sentences about how."""
+def with_full_paths(settings: Settings) -> Settings:
+    """The settings with the full path of the class map, so that they say the same from anywhere."""
+    if settings.class_map is None:
+        return settings
+    return replace(settings, class_map=str(Path(settings.class_map).expanduser().resolve()))
+
+
+def open_catalog(data: Data, settings: Settings, console: Console) -> Catalog:
+    """The data as the settings want it read, before its splits are assigned."""
     with bars(console) as bar:
-        opened = open_data(data, channels=settings.in_chans, progress=labelled(bar))
+        return open_data(
+            data,
+            channels=settings.in_chans,
+            class_map=settings.class_map,
+            group_by=settings.group_by,
+            progress=labelled(bar),
+        )
+
+
+def split_for(opened: Catalog, settings: Settings, copies: npt.NDArray[np.int64]) -> tuple[Catalog, list[str]]:
+    """The splits of a training, and sentences about them.
+
+    Args:
+        opened: the data.
+        settings: of the training.
+        copies: its exact copies, of `exact_copies`; a draw keeps them in one split.
+    """
     catalog, notes = assign_splits(
-        opened,
+        keep_together(opened, copies),
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=settings.seed or 0,
+        folds=settings.folds,
+        fold=settings.fold,
     )
+    catalog = replace(catalog, groups=opened.groups, group_names=opened.group_names)
+    return catalog, [*notes, *kept_together(opened, catalog, copies)]
+
+
+def open_split(data: Data, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
+    """The catalog with its splits assigned, and sentences about how; exact copies in two splits are refused."""
+    opened = open_catalog(data, settings, console)
+    if opened.is_multilabel:
+        raise DataError(
+            f"{opened.name} is multi-label data: a picture may have several of its {len(opened.classes)} classes. It "
+            "can be opened and checked; a network is trained on one class a picture. Give one label in each row."
+        )
+    copies = exact_copies(opened.images, threads=settings.threads or os.cpu_count() or 1)
+    catalog, notes = split_for(opened, settings, copies)
+    notes += refuse_leaks(opened, catalog, copies, allowed=bool(settings.allow_leaks))
+    _require_every_class(catalog)
     if settings.smoke:
         catalog = smoke_catalog(catalog)
     if not len(catalog.select("train")):
         raise DataError(
             f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
         )
-    return catalog, [*catalog.notes, *notes]
+    animations = animation_note_of(opened)
+    return catalog, [*catalog.notes, *notes, *([animations] if animations else [])]
+
+
+def _require_every_class(catalog: Catalog) -> None:
+    counts = catalog.class_counts(catalog.select("train"))
+    lacking = [name for name, count in zip(catalog.classes, counts.tolist(), strict=True) if not count]
+    if lacking and counts.any():
+        more = f", ... ({len(lacking)} in all)" if len(lacking) > 20 else ""
+        raise DataError(
+            f"{catalog.name} has no training pictures of {', '.join(lacking[:20])}{more}. Add some, or "
+            "take the class out of the data and of the class map."
+        )
 
 
 def decode_all(
-    catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console
+    catalog: Catalog, plan: Plan, runtime: Runtime, *, skip_bad: bool, console: Console, cache: bool | None = None
 ) -> tuple[Store, Store | None, list[Problem]]:
     """The decoded pictures of the training and validation splits, and what was left out.
 
     The test pictures are decoded, too, and let go again: a bad one must be known now and not after the training.
+
+    Args:
+        catalog: with its splits assigned.
+        plan: of the run.
+        runtime: the machine.
+        skip_bad: leave out pictures that cannot be read, instead of raising.
+        console: for the progress, what was left out, and where the pixels are.
+        cache: as `Store.build` takes it.
     """
     if catalog.problems and not skip_bad:
         raise DataError(
@@ -87,10 +151,13 @@ def decode_all(
                     threads=runtime.threads,
                     skip_bad=skip_bad,
                     progress=bar(f"decoding {split}"),
+                    cache=cache,
+                    tell=lambda words: say(console, as_utf8(f"  {words}")),
                 )
                 skipped += problems
     for problem in skipped:
         say(console, as_utf8(f"  left out: {problem}"))
+    say(console, as_utf8(f"  training pictures are {stores['train'].location}"))
     return stores["train"], stores.get("val"), skipped
 
 

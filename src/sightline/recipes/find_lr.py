@@ -14,8 +14,7 @@ from rich.console import Console
 
 from sightline.atomic import replacing, write_text
 from sightline.config import from_mapping
-from sightline.data.catalog import Catalog
-from sightline.data.sources import Arrays
+from sightline.data.sources import Data
 from sightline.errors import BundleError, TrainingError
 from sightline.predict.answers import as_utf8
 from sightline.progress import bars, say
@@ -70,7 +69,7 @@ class FoundRate:
 
 
 def find_lr(
-    data: str | Path | Catalog | Arrays,
+    data: Data,
     *,
     model: str | None = None,
     settings: Settings | None = None,
@@ -105,7 +104,8 @@ def find_lr(
     folder, made = new_folder(output, f"{catalog.name}-{plan.model}-lr", data=catalog)
     try:
         net, _ = first_network(plan, weights, num_classes=len(catalog.classes))
-        store, _, _ = decode_all(catalog, plan, runtime, skip_bad=bool(settings.skip_bad), console=console)
+        skip_bad = bool(settings.skip_bad)
+        store, _, _ = decode_all(catalog, plan, runtime, skip_bad=skip_bad, console=console, cache=settings.cache)
         loader = train_loader(store, plan, runtime, SINGLE, num_classes=len(catalog.classes))
         if weights is None:
             initialise_from_pictures(net, loader)

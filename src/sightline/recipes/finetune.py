@@ -1,7 +1,7 @@
 """Trained weights, made to answer other classes: the head first, then everything, the deeper the gentler.
 
 Cost: the recipe shows the network about 8,000 pictures, a quarter of `scratch-small`; the time is not measured yet.
-Score: not measured yet.
+Score: 447 photographs of the night sky in 5 classes, EfficientNet-Lite0, two of five folds: 90.1 % [84.9, 93.7] of 182.
 Sources:
     head first, then everything in one cycle: Howard and Gugger 2020, fastai's `fine_tune`, arXiv:2002.04688
     a rate for each layer: Howard and Ruder 2018, arXiv:1801.06146, Sec. 3.2

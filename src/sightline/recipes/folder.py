@@ -16,7 +16,7 @@ from sightline.recipes.plan import Plan
 from sightline.recipes.settings import Settings
 
 RUN_FILE = "run.json"
-MACHINE_SETTINGS = ("device", "amp", "threads", "workers")  # may change between the parts of a run
+MACHINE_SETTINGS = ("device", "amp", "threads", "workers", "cache")  # may change between the parts of a run
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def new_folder(output: str | Path | None, name: str, *, data: Catalog) -> tuple[
             for number in range(1, 1_000_000)
             if not (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
         )
-    if isinstance(data.images, FileImages) and folder.resolve().is_relative_to(data.images.root.resolve()):
+    scanned = data.images if isinstance(data.images, FileImages) and not data.source_files else None  # not of a table
+    if scanned is not None and folder.resolve().is_relative_to(scanned.root.resolve()):
         raise ConfigError(
-            f"{folder} lies in the data folder {data.images.root}, where it would be taken for a class. "
+            f"{folder} lies in the data folder {scanned.root}, where it would be taken for a class. "
             "Choose an --output outside."
         )
     made = [path for path in (folder, *folder.parents) if not path.exists()]

@@ -136,7 +136,7 @@ def as_predicted(store: Store, preprocess: Preprocess, *, most: int) -> Store:
         most: how many at most, evenly spaced.
     """
     rows = torch.arange(len(store))[:: max(1, -(-len(store) // most))]
-    if isinstance(store.pictures, list):
+    if store.is_ragged:
         pictures = torch.from_numpy(np.stack([preprocess.picture(store.picture(row).numpy()) for row in rows.tolist()]))
     else:
         pictures = store.take(rows)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from sightline.data.augment import Augment
@@ -24,6 +23,7 @@ from sightline.recipes.training_options import training_options
 from sightline.runtime import Runtime
 from sightline.training.depth import depth_of_parameters
 from sightline.training.options import TrainOptions
+from sightline.training.sync_norm import has_batch_norm
 
 KEEP_MARGIN = 1.25  # how much larger than the network's input the pictures of random resized crops are kept
 
@@ -143,15 +143,16 @@ def facts_of(settings: Settings, catalog: Catalog, runtime: Runtime, weights: So
     Raises:
         ConfigError: there is no network of the name that was asked for.
     """
-    model, img_size, num_layers = settings.model, settings.img_size, 1
+    model, img_size, num_layers, has_norms = settings.model, settings.img_size, 1, False
     is_small = max(catalog.typical_size) < SMALL_STEM_BELOW_PX
     if weights is not None:
         model = settings.model or weights.model or ""
         with torch.device("meta"):
-            num_layers = 1 + max(depth_of_parameters(build(model)).values())
+            net = build(model)
+        num_layers, has_norms = 1 + max(depth_of_parameters(net).values()), has_batch_norm(net)
         img_size = img_size or _size_of(weights, model)
         is_small = img_size < SMALL_STEM_BELOW_PX  # whatever the pictures are, they are enlarged to this
-    counts = np.bincount(catalog.labels[catalog.select("train")], minlength=len(catalog.classes))
+    counts = catalog.class_counts(catalog.select("train"))
     return Facts(
         class_counts=tuple(counts.tolist()),
         typical_size=catalog.typical_size,
@@ -164,6 +165,7 @@ def facts_of(settings: Settings, catalog: Catalog, runtime: Runtime, weights: So
         img_size=img_size,
         weights=weights,
         num_layers=num_layers,
+        has_batch_norm=has_norms,
         asked=settings,
     )
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from sightline.data.catalog import Catalog
-from sightline.data.sources import Arrays
+from sightline.data.sources import Data
 from sightline.pretrained import Source
 from sightline.recipes.beginning import weights_to_begin_with
 from sightline.recipes.data import open_split
@@ -38,7 +37,7 @@ class Prepared:
         return "\n".join(told(self.plan, self.catalog, self.notes, self.runtime))
 
 
-def prepare(data: str | Path | Catalog | Arrays, settings: Settings, console: Console) -> Prepared:
+def prepare(data: Data, settings: Settings, console: Console) -> Prepared:
     """Opens the data and chooses everything, as `train` does; writes nothing.
 
     Args:

@@ -19,7 +19,7 @@ from sightline.data.catalog import Catalog
 from sightline.data.draw import epoch_order
 from sightline.data.preprocess import Preprocess
 from sightline.data.sampling import balanced, shuffled
-from sightline.data.sources import Arrays
+from sightline.data.sources import Data
 from sightline.data.store import Store
 from sightline.errors import ConfigError
 from sightline.predict.answers import as_utf8
@@ -42,7 +42,7 @@ _TOLD = {  # the choices that decide what is seen
 
 
 def preview(
-    data: str | Path | Catalog | Arrays,
+    data: Data,
     *,
     settings: Settings | None = None,
     epochs: int = 4,
@@ -75,7 +75,8 @@ def preview(
             raise ConfigError(f"{name} is {number}; it must be from 1 to {MOST}.")
     if path.suffix.lower() != ".png":
         raise ConfigError(f"the preview is a PNG, and output is {path}. Give it a name that ends in .png.")
-    settings = dataclasses.replace(settings or Settings(), smoke=None)
+    # Nothing is scored here, so splits may leak.
+    settings = dataclasses.replace(settings or Settings(), smoke=None, allow_leaks=True)
     prepared = prepare(data, settings, console)
     catalog, plan, runtime = prepared.catalog, prepared.plan, prepared.runtime
     for note in prepared.notes:
@@ -87,7 +88,7 @@ def preview(
     chosen = a_picture_of_each_class(catalog, count, seed=plan.options.seed)
     everything_needed = plan.mix is not None or plan.sampler == "balanced"  # a partner may be any picture
     indices = catalog.select("train") if everything_needed else chosen
-    store = _decoded(catalog, indices, plan, runtime, skip_bad=bool(settings.skip_bad), console=console)
+    store = _decoded(catalog, indices, plan, runtime, settings=settings, console=console)
     on_cpu = dataclasses.replace(runtime, device=torch.device("cpu"))  # where pictures are drawn
     kept = [int(index) for index in chosen if index in store.sources]
     rows = torch.tensor([int(np.flatnonzero(store.sources == index)[0]) for index in kept])
@@ -101,7 +102,7 @@ def preview(
         ["as predicted", *(f"epoch {epoch + 1}" for epoch in range(epochs))],
         [
             Row(
-                as_utf8(catalog.classes[int(catalog.labels[index])]),
+                as_utf8(catalog.classes[int(catalog.class_numbers[index])]),
                 as_utf8(Path(catalog.images.name(index)).name),
                 [Frame(plan.preprocess.picture(catalog.images.read(index))), *(column[row] for column in columns)],
             )
@@ -126,7 +127,7 @@ def a_picture_of_each_class(catalog: Catalog, count: int, *, seed: int) -> npt.N
     """
     train = catalog.select("train")
     mixed = train[epoch_order(seed, 0, len(train)).numpy()]
-    labels = catalog.labels[mixed]
+    labels = catalog.class_numbers[mixed]
     turn = np.zeros(len(mixed), np.int64)  # how many of the same class come before
     for label in np.unique(labels):
         turn[labels == label] = np.arange((labels == label).sum())
@@ -140,7 +141,7 @@ def _decoded(
     plan: Plan,
     runtime: Runtime,
     *,
-    skip_bad: bool,
+    settings: Settings,
     console: Console,
 ) -> Store:
     with bars(console) as bar:
@@ -150,7 +151,8 @@ def _decoded(
             preprocess=plan.preprocess,
             keep_margin=plan.keep_margin,
             threads=runtime.threads,
-            skip_bad=skip_bad,
+            skip_bad=bool(settings.skip_bad),
+            cache=settings.cache,
             progress=bar("decoding"),
         )
     for problem in problems:

@@ -16,7 +16,7 @@ from sightline.bundle import CONFIG
 from sightline.config import from_mapping
 from sightline.data.catalog import Catalog
 from sightline.data.preprocess import Preprocess
-from sightline.data.sources import Arrays
+from sightline.data.sources import Data
 from sightline.errors import ConfigError, Interrupted
 from sightline.evaluation import evaluate, write_results
 from sightline.models.base import Classifier
@@ -32,6 +32,7 @@ from sightline.recipes.data import (
     open_split,
     picture_source,
     reopenable,
+    with_full_paths,
 )
 from sightline.recipes.fitting import at_once, fit_plan, train_loader
 from sightline.recipes.folder import (
@@ -60,7 +61,7 @@ from sightline.training.events import write_history
 
 
 def train(
-    data: str | Path | Catalog | Arrays | None,
+    data: Data | None,
     *,
     model: str | None = None,
     epochs: int | None = None,
@@ -75,8 +76,8 @@ def train(
     """Trains a network on labelled pictures and writes a bundle; whatever is not given is chosen and said.
 
     Args:
-        data: a folder, the name of a known set, a `Catalog`, or (images, labels) arrays. With `resume`, None takes the
-            data of the interrupted run.
+        data: anything that `open_data` takes: a folder, a table, the name of a known set, (images, labels) arrays, a
+            `Catalog`, ... With `resume`, None takes the data of the interrupted run.
         model: a name of `list_models()`.
         epochs: passes over the training pictures.
         batch_size: pictures a step.
@@ -101,6 +102,7 @@ def train(
     asked = {"model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
     settings = from_mapping({**dataclasses.asdict(settings or Settings()), **given}, Settings, source="train")
+    settings = with_full_paths(settings)
     _require_known_folder(output)
     folder = None if output is None else Path(output)
     before = _interrupted(folder, settings) if resume else None
@@ -120,7 +122,7 @@ def train(
 
 
 def _start(
-    data: str | Path | Catalog | Arrays,
+    data: Data,
     settings: Settings,
     runtime: Runtime,
     world: World,
@@ -181,6 +183,8 @@ def _interrupted(folder: Path | None, settings: Settings) -> RunFile:
     require_same_settings(settings, run.settings, folder)
     if settings.workers is not None:  # they decide when a batch is prepared, not what is in it
         run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, workers=settings.workers))
+    if settings.cache is not None:
+        run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, cache=settings.cache))
     return run
 
 
@@ -197,7 +201,7 @@ def _require_alike(runtime: Runtime, world: World) -> None:
 def _resume(
     folder: Path,
     run: RunFile,
-    data: str | Path | Catalog | Arrays | None,
+    data: Data | None,
     runtime: Runtime,
     world: World,
     console: Console,
@@ -249,7 +253,9 @@ def _run(
     elif net.stem_reason and run.settings.pretrained is None:
         say(console, f"  {net.stem_reason}")
     _check_size(net, plan.preprocess)
-    train_store, val_store, skipped = decode_all(catalog, plan, runtime, skip_bad=skip_bad, console=console)
+    train_store, val_store, skipped = decode_all(
+        catalog, plan, runtime, skip_bad=skip_bad, console=console, cache=run.settings.cache
+    )
     lock = lock_data(folder / "data.lock.json", catalog, skipped, world)
     loader = train_loader(train_store, plan, runtime, world, num_classes=len(catalog.classes))
     if run.settings.pretrained is None:
@@ -266,7 +272,9 @@ def _run(
         try:
             save(folder, run, shipped, state, catalog, val_store, runtime, lock)
             shipped_bundle = load(folder, device=str(runtime.device))
-            result = evaluate(shipped_bundle, catalog, skip_bad=skip_bad, batch_size=at_once(plan))
+            result = evaluate(
+                shipped_bundle, catalog, skip_bad=skip_bad, batch_size=at_once(plan), cache=run.settings.cache
+            )
             write_results(folder, result)
             report = write_report(folder, picture=picture_source(catalog))
         except Interrupted as stop:

@@ -46,6 +46,7 @@ class Settings:
         layer_decay: the rate of each layer as a part of that of the layer above it.
         head_epochs: epochs at the start that train the last layer alone.
         head_lr: their learning rate.
+        freeze_bn: of trained weights: batch norms keep their statistics in all epochs.
         loss: "cross_entropy", "bce" or "focal".
         focal_gamma: of "focal".
         class_weights: "none", "balanced" (by the inverse of the counts) or "effective" (by their effective numbers).
@@ -84,7 +85,14 @@ class Settings:
         compile: torch.compile.
         sync_bn: batch norm over the pictures of all processes.
         fsdp: split weights and optimiser state over the processes (FSDP).
+        folds: divide the pictures into so many parts, each of which is the test split in one run.
+        fold: the one that is the test split in this run, from 0.
+        group_by: pictures that must share a split: a column of the table, "folder" (the picture's own, below the class
+            folder), or a regular expression with one group, looked for in the path.
+        class_map: a file with the order of the classes, one a line, or a JSON object from name to index.
         skip_bad: leave unreadable pictures out, listed in data.lock.json, instead of stopping.
+        allow_leaks: train although held-out pictures are exact copies of pictures of another split.
+        cache: keep decoded pictures on disk for later runs, and take those that are there; None where it saves time.
         checkpoint_every: seconds between two checkpoints.
     """
 
@@ -121,6 +129,7 @@ class Settings:
     layer_decay: float | None = None
     head_epochs: int | None = None
     head_lr: float | None = None
+    freeze_bn: bool | None = None
     loss: LossName | None = None
     focal_gamma: float | None = None
     class_weights: Literal["none", "balanced", "effective"] | None = None
@@ -158,5 +167,11 @@ class Settings:
     compile: bool | None = None
     sync_bn: bool | None = None
     fsdp: bool | None = None
+    folds: int | None = None
+    fold: int | None = None
+    group_by: str | None = None
+    class_map: str | None = None
     skip_bad: bool | None = None
+    allow_leaks: bool | None = None
+    cache: bool | None = None
     checkpoint_every: float | None = None

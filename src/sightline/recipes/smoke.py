@@ -67,13 +67,17 @@ def smoke_catalog(catalog: Catalog) -> Catalog:
     is_learned = np.ones(len(catalog.classes), dtype=bool)
     for split, most in PICTURES.items():
         indices = catalog.select(split)
-        indices = indices[is_learned[catalog.labels[indices]]]
-        taken.append(_evenly(indices, catalog.labels[indices], most))
+        indices = indices[is_learned[catalog.class_numbers[indices]]]
+        taken.append(_evenly(indices, catalog.class_numbers[indices], most))
         if split == "train":
-            is_learned = np.bincount(catalog.labels[taken[0]], minlength=len(catalog.classes)) > 0
+            is_learned = catalog.class_counts(taken[0]) > 0
     chosen = np.sort(np.concatenate(taken))
     return replace(
-        catalog, images=_part(catalog.images, chosen), labels=catalog.labels[chosen], splits=catalog.splits[chosen]
+        catalog,
+        images=_part(catalog.images, chosen),
+        labels=catalog.labels[chosen],
+        splits=catalog.splits[chosen],
+        groups=None if catalog.groups is None else catalog.groups[chosen],
     )
 
 
