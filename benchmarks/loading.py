@@ -51,10 +51,13 @@ def mosaics(count: int, height: int, width: int) -> Iterator[Image.Image]:
 def make_photos(folder: Path, count: int) -> None:
     if folder.exists():
         return
+    unfinished = folder.with_name(f"unfinished-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
     for number, image in enumerate(mosaics(count, HEIGHT, WIDTH)):
-        path = folder / f"class{number % CLASSES}" / f"{number:05d}.jpg"
+        path = unfinished / f"class{number % CLASSES}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, quality=90)
+    unfinished.rename(folder)
 
 
 # --------------------------------------------------------------------------------------------------------- contenders
@@ -182,11 +185,14 @@ def catalog(folder: Path, count: int) -> None:
         tiny = folder / "tiny.png"
         Image.new("RGB", (2, 2)).save(tiny)
         content = tiny.read_bytes()
+        unfinished = folder / f"unfinished-{count}"
+        shutil.rmtree(unfinished, ignore_errors=True)
         for number in range(count):
-            path = root / f"n{number // FILES_A_CLASS:08d}" / f"n{number // FILES_A_CLASS:08d}_{number}.png"
+            path = unfinished / f"n{number // FILES_A_CLASS:08d}" / f"n{number // FILES_A_CLASS:08d}_{number}.png"
             if number % FILES_A_CLASS == 0:
                 path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        unfinished.rename(root)
         time.sleep(3)  # what changed just now is not remembered
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         for what in ("first", "remembered", "cache off"):
