@@ -119,7 +119,7 @@ def test_every_name_is_taken() -> None:
 
 def test_every_number_has_a_range() -> None:
     """A field that is added without one is found here."""
-    checked = {"opt", "sched", "loss", "opt_betas", "class_weights", "decay_milestones"}
+    checked = {"opt", "sched", "loss", "opt_betas", "class_weights", "decay_milestones", "freeze_bn"}
     for field in fields(TrainOptions):
         if field.name not in checked:
             with pytest.raises(ConfigError, match=f"^{field.name} is nan; it must be"):

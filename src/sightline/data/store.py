@@ -136,7 +136,7 @@ class Store:
     @property
     def device(self) -> torch.device:
         """Where the pixels are."""
-        return self.pictures.device if isinstance(self.pictures, Tensor) else _CPU
+        return _CPU if isinstance(self.pictures, list | Pile) else self.pictures.device
 
     def to(self, device: torch.device) -> "Store":
         """The same store with its pixels on a device; itself where they are there already.
@@ -186,7 +186,7 @@ class Store:
         return self.images.name(int(self.sources[row]))
 
     def _stacked(self) -> Tensor:
-        if not isinstance(self.pictures, Tensor):
+        if isinstance(self.pictures, list | Pile):
             raise DataError(
                 "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
                 "or build the store with keep_margin=None."

@@ -122,7 +122,7 @@ def batch_for(facts: Facts, *, largest: int) -> Default:
     """
     size = largest
     while size > 8 and facts.num_train < _STEPS * size:
-        size //= 2
+        size = max(8, size // 2)
     return Default(
         size,
         f"{facts.num_train:,} training pictures: large enough to use the machine, small enough for {_STEPS} steps an "
