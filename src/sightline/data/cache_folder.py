@@ -1,6 +1,7 @@
 """The folder in which work on pictures is kept for the next run, and how much of the disk it may take."""
 
 import contextlib
+import hashlib
 import math
 import os
 import shutil
@@ -39,6 +40,15 @@ class Room:
 
     num_bytes: int
     words: tuple[str, ...]
+
+
+def name_of(root: str) -> str:
+    """What the files that remember a folder are called after: the same for one folder, another for each.
+
+    Args:
+        root: its real path.
+    """
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
 def make_room(folder: Path, own: Path, needed: int, *, is_large: bool) -> Room:

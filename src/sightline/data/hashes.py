@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sightline.data.cache_folder import cache_folder, mark_used
+from sightline.data.cache_folder import cache_folder, mark_used, name_of
 from sightline.data.catalog import FileImages, Images
 from sightline.data.file_lock import FileLock
 from sightline.data.ledger import Ledger, keys_of, latest
@@ -38,8 +38,7 @@ class HashMemory:
 
     def __init__(self, root: Path, home: Path) -> None:
         self._root = os.path.realpath(root)
-        name = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:16]
-        self._ledger = Ledger(home / f"hashes-{name}", [("sha256", "u1", (32,))])
+        self._ledger = Ledger(home / f"hashes-{name_of(self._root)}", [("sha256", "u1", (32,))])
         self._lock = home / "lock-of-hashes"
 
     def look_up(self, paths: Sequence[str]) -> tuple[list[bytes | None], npt.NDArray[np.bool_], Digests]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.atomic import write_text
-from sightline.data.cache_folder import cache_folder, mark_used
+from sightline.data.cache_folder import cache_folder, mark_used, name_of
 
 _VERSION = 1
 _WORTH = 10_000  # entries, below which reading them is as quick as remembering them
@@ -52,8 +52,7 @@ class Listing:
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
         home = cache_folder() if _HAS_TIMES else None
-        name = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:16]
-        self._file = None if home is None else home / f"listing-{name}"
+        self._file = None if home is None else home / f"listing-{name_of(self._root)}"
         self._known = self._read()
         self._found: dict[str, tuple[int, str, str]] = {}  # folder -> its time, names of folders, names of files
         self._has_news = False

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import sightline
 from sightline.atomic import write_text
@@ -15,6 +14,7 @@ from sightline.errors import DataError
 from sightline.predict.answers import as_utf8
 from sightline.report.check_figures import figure_words
 from sightline.report.check_result import CheckResult
+from sightline.report.template import template
 from sightline.report.thumbnails import thumbnail
 
 CASES_SHOWN = 24  # of a finding, with thumbnails
@@ -44,15 +44,8 @@ def render(result: CheckResult, *, picture: PictureSource) -> str:
         result: of the check.
         picture: as for `write_page`.
     """
-    environment = Environment(
-        loader=PackageLoader("sightline", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     room = _Room(picture)
-    return environment.get_template("check.html.jinja").render(
+    return template("check.html.jinja").render(
         result=result,
         verdict=_verdict(result),
         groups=[(severity, [_shown(each, room) for each in result.of(severity)]) for severity in SEVERITIES],

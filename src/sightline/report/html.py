@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import sightline
 from sightline.atomic import write_text
@@ -23,6 +22,7 @@ from sightline.report.advice import advise
 from sightline.report.contents import Contents, read_contents
 from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
 from sightline.report.scores import Mistake, confused_pairs
+from sightline.report.template import template
 from sightline.report.thumbnails import thumbnail
 from sightline.report.words import calibration_words, choices, facts, headline, moment, provenance, tiles, uses
 
@@ -66,16 +66,9 @@ def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
         contents: of the bundle.
         picture: as for `write_report`.
     """
-    environment = Environment(
-        loader=PackageLoader("sightline", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script = files("sightline.report").joinpath("table.js.jinja").read_text(encoding="utf-8")
     mistakes = [_shown(mistake, picture) for mistake in (contents.mistakes.worst if contents.mistakes else ())]
-    return environment.get_template("report.html.jinja").render(
+    return template("report.html.jinja").render(
         contents=contents,
         title=contents.bundle.path.resolve().name,
         made=moment(contents.bundle.provenance.get("created")),
