@@ -284,14 +284,18 @@ def table(trials: Sequence[Trial]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
+def read_arguments(doc: str | None, count: str, default: int) -> argparse.Namespace:
+    """The flags of a benchmark that interrupts runs; `count` names that of how often."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(count, type=int, default=default)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS), metavar="NAME")
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args = read_arguments(__doc__, "--kills", 100)
     temporary = Path(tempfile.mkdtemp(prefix="sightline-kills-"))
     data = write_pictures(temporary / "pictures")
     began = time.perf_counter()

@@ -14,7 +14,6 @@ asks for all of this:
 Exit code 1 where one of them does not hold; the folder of such a run stays.
 """
 
-import argparse
 import os
 import random
 import shutil
@@ -35,6 +34,7 @@ from kills import (
     checkpoints,
     compared,
     go_on,
+    read_arguments,
     start,
     wait_for,
     where_it_stood,
@@ -194,13 +194,7 @@ def table(trials: Sequence[Trial]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--signals", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    parser.add_argument("--only", nargs="+", choices=list(CONFIGURATIONS), default=list(CONFIGURATIONS), metavar="NAME")
-    args = parser.parse_args()
-
+    args = read_arguments(__doc__, "--signals", 50)
     temporary = Path(tempfile.mkdtemp(prefix="sightline-terms-"))
     data = write_pictures(temporary / "pictures")
     with workers(args.jobs) as pool:

@@ -8,7 +8,8 @@ PHOTOS is a folder of class folders. The parts:
     folds          5 stratified folds, each picture tested once: fine-tuning, the same without the phase of the head,
                    the head alone, the recipe from scratch, nearest neighbours and a linear probe on held features
     shots          5, 10 and 20 training pictures a class, tested on all others, three draws each
-    normalisation  what the check of the normalisation says of right and wrong ones, and what the wrong ones cost
+    normalisation  what the check of the normalisation says of right and wrong ones, and what the wrong ones cost on held
+                   features, and fine-tuned
     cifar          100 training pictures a class of CIFAR-10, enlarged, tested on 2,000
 
 Shares are over all pictures, with Wilson's interval, and compared with the first row by McNemar's exact test on the
@@ -110,14 +111,17 @@ class Bench:
             rights[baseline.method] = dict(zip(names, right.tolist(), strict=True))
         return rights
 
-    def features(self, key: str, catalog: Catalog) -> Features:
-        """Of every picture of a catalog, kept in a file."""
+    def features(self, key: str, catalog: Catalog, normalised: Normalisation | None = None) -> Features:
+        """Of every picture of a catalog, kept in a file; normalised as the weights want it where nothing else is said."""
         path = self.output / f"features-{key}.pt"
         if not path.exists():
             runtime = choose_runtime(device=self.device, amp=False)
             loaded = load_pretrained(MODEL, num_classes=len(catalog.classes))
             net = loaded.net.to(runtime.device, memory_format=torch.channels_last)
-            loader = EvalLoader(_store(catalog, loaded.preprocess), loaded.preprocess, 64, runtime.device)
+            preprocess = loaded.preprocess
+            if normalised is not None:
+                preprocess = replace(preprocess, mean=normalised.mean, std=normalised.std)
+            loader = EvalLoader(_store(catalog, preprocess), preprocess, 64, runtime.device)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(tuple(features(net, loader)), path)
         return Features(*torch.load(path, weights_only=True))
@@ -172,16 +176,31 @@ def normalisation(bench: Bench, catalog: Catalog, preprocess: Preprocess) -> dic
             told = "nothing wrong" if found is None else f"drift {found.drift:.1f}, {found.fitting.name}"
             checked[f"{where}, {each.name}"] = told
             print(f"check on {where}, {each.name}: {told}")
-    arms: dict[str, dict[str, bool]] = {}
-    for fold, split in enumerate(bench.some(_folds(catalog))):
-        for each in (right, USUAL[0], *USUAL[2:]):
-            is_right = each is right  # then it is the run of the folds
-            asked = replace(ARMS["fine-tuned"], val_fraction=VAL_FRACTION)
-            if not is_right:
-                asked = replace(asked, mean=each.mean, std=each.std)
-            key = "fine-tuned" if is_right else f"fine-tuned {USUAL.index(each)}"
-            arms.setdefault(each.name, {}).update(bench.train(f"fold{fold}-{_file(key)}", split, asked))
-    return {"the check": checked, "the cost": _compared(arms)}
+    cost = {}
+    for method, arms in _under_each(bench, catalog, right).items():
+        print(f"{method}:")
+        cost[method] = _compared(arms)
+    return {"the check": checked, "the cost": cost}
+
+
+def _under_each(bench: Bench, catalog: Catalog, right: Normalisation) -> dict[str, dict[str, dict[str, bool]]]:
+    """The answers on held features, and where it is asked for fine-tuned, under each normalisation; the right one first."""
+    methods: dict[str, dict[str, dict[str, bool]]] = {}
+    for each in (right, USUAL[0], *USUAL[2:]):
+        is_right = each is right  # then features and trainings are those of the folds
+        key = "" if is_right else f" {USUAL.index(each)}"
+        found = bench.features(f"{catalog.name}{key}", catalog, each)
+        for fold, split in enumerate(bench.some(_folds(catalog))):
+            learned, _ = assign_splits(split, val_fraction=VAL_FRACTION)
+            for method, rights in bench.baselines(f"fold {fold}, {each.name}", learned, found).items():
+                methods.setdefault(method, {}).setdefault(each.name, {}).update(rights)
+            if "fine-tuned" in bench.arms:
+                asked = replace(ARMS["fine-tuned"], val_fraction=VAL_FRACTION)
+                if not is_right:
+                    asked = replace(asked, mean=each.mean, std=each.std)
+                rights = bench.train(f"fold{fold}-{_file(f'fine-tuned{key}')}", split, asked)
+                methods.setdefault("fine-tuned", {}).setdefault(each.name, {}).update(rights)
+    return methods
 
 
 def cifar(bench: Bench, _: Catalog, __: Preprocess) -> dict[str, Any]:
@@ -286,7 +305,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="NAME", help=", ".join(ARMS)
+        "--arms", nargs="*", choices=list(ARMS), default=list(ARMS), metavar="NAME", help=", ".join(ARMS)
     )
     parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
     parser.add_argument("--device")

@@ -13,6 +13,7 @@ from sightline.cli.main import app
 from sightline.errors import BundleError, ConfigError, ShapeError, SightlineError
 from sightline.models import zoo
 from tests.bundles import tiny_bundle
+from tests.commands import run as command
 
 
 def run(*arguments: str | Path) -> str:
@@ -72,10 +73,7 @@ def test_a_bundle_is_looked_at_as_it_is(tmp_path: Path) -> None:
 
 def test_a_factory_of_ones_own_is_imported_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_nets.py").write_text("from torch import nn\n\ndef net():\n    return nn.Conv2d(1, 2, 3)\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "sightline", "inspect", "own_nets:net", "--input", "1x8x8", "--json"],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+    done = command("inspect", "own_nets:net", "--input", "1x8x8", "--json", cwd=tmp_path)
     assert (json.loads(done.stdout)["net"], json.loads(done.stdout)["parameters"]) == ("Conv2d", 20), done.stderr
     with pytest.raises(ConfigError, match=r"^--num-classes and --stem choose a network of the zoo"):
         run("inspect", "own_nets:net", "--stem", "small")
@@ -129,9 +127,7 @@ def test_an_error_in_a_factory_is_told_with_the_users_own_lines(tmp_path: Path) 
         "from torch import nn\n\ndef inner():\n    return nn.Conv2d(3, 5, 3, groups=2)\n\ndef broken():\n    inner()\n"
     )
     (tmp_path / "own_nets.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-m", "sightline", "inspect", "own_nets:broken"], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = command("inspect", "own_nets:broken", cwd=tmp_path)
     first, *frames = done.stderr.splitlines()
     assert first == "sightline: own_nets:broken raised ValueError: in_channels must be divisible by groups"
     assert [frame.partition(" in ")[2] for frame in frames] == [

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +10,9 @@ import torch
 from sightline.cli.weights_flag import with_values
 from sightline.models import zoo
 from tests.bundles import tiny_bundle
+from tests.commands import run
 from tests.pretrained.test_reading import HOSTILE, Payload
 from tests.recipes.pictures import photo_folder
-
-
-def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sightline", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
