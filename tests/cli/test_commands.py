@@ -63,6 +63,7 @@ def test_flags_win_over_the_settings_file(photos: Path, tmp_path: Path) -> None:
         (["train", "no/such/folder"], 1, "no/such/folder"),
         (["train", "PHOTOS", "--model", "resnet19"], 2, "there is no network 'resnet19'. Nearest: resnet18"),
         (["train", "PHOTOS", "--epochs", "0"], 2, "epochs is 0; it must be 1 or more."),
+        (["train", "no/such/folder", "--lr", "-1"], 2, "lr is -1.0; it must be more than 0 and finite."),
         (["train", "PHOTOS", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
         (["train", "PHOTOS", "--in-chans", "2"], 2, "in_chans is 2"),
         (["train", "PHOTOS", "--threads", "0"], 2, "threads is 0"),

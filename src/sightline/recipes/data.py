@@ -34,6 +34,7 @@ from sightline.recipes.settings import Settings
 from sightline.recipes.smoke import smoke_catalog
 from sightline.runtime import Runtime
 from sightline.training.distributed import World
+from sightline.training.options import require_ranges
 
 WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
 
@@ -54,6 +55,7 @@ def with_full_paths(settings: Settings) -> Settings:
 
 def open_catalog(data: Data, settings: Settings, console: Console) -> Catalog:
     """The data as the settings want it read, before its splits are assigned."""
+    require_ranges(settings)  # now, and not after the minutes that large data takes to open
     with bars(console) as bar:
         return open_data(
             data,

@@ -125,8 +125,7 @@ class TrainOptions:
     checkpoint_every_s: float = 30.0
 
     def __post_init__(self) -> None:
-        for name, bounds in _RANGES.items():
-            _require_within(name, getattr(self, name), bounds)
+        require_ranges(self)
         for name, literal in _CHOICES.items():
             names = get_args(literal)
             _require(getattr(self, name) in names, name, repr(getattr(self, name)), f"one of {', '.join(names)}")
@@ -171,6 +170,19 @@ class TrainOptions:
         falls = list(self.decay_milestones)
         is_rising = falls == sorted({each for each in falls if 0 < each < math.inf})
         _require(is_rising, "decay_milestones", self.decay_milestones, "above 0, finite and rising")
+
+
+def require_ranges(given: object) -> None:
+    """Refuses numbers outside their range; what has not been chosen yet is None and passes.
+
+    Args:
+        given: has some of the numbers of `TrainOptions` under their names.
+
+    Raises:
+        ConfigError: a number lies outside its range.
+    """
+    for name, bounds in _RANGES.items():
+        _require_within(name, getattr(given, name, None), bounds)
 
 
 def _require_within(name: str, value: float | None, bounds: tuple[float, bool, float, bool]) -> None:
