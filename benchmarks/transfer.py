@@ -1,7 +1,7 @@
 """What trained weights are worth: 447 photographs of the sky and CIFAR-10, with EfficientNet-Lite0's ImageNet weights.
 
     python benchmarks/transfer.py PHOTOS [--part folds shots normalisation cifar] [--arms "fine-tuned" "head alone"]
-        [--output runs/transfer] [--json]
+        [--folds 5] [--output runs/transfer] [--json]
 
 PHOTOS is a folder of class folders. The parts:
 
@@ -78,12 +78,14 @@ class Bench:
         is_smoke: whether runs of seconds are enough.
         device: to compute on; None for the machine's choice.
         arms: names of the trainings to compare.
+        folds: how many of the five, where hours are short.
     """
 
     output: Path
     is_smoke: bool
     device: str | None
     arms: Sequence[str]
+    folds: int = FOLDS
 
     def some(self, of: Iterable[Any]) -> Iterable[Any]:
         """All of them, or of a smoke run the first."""
@@ -131,7 +133,7 @@ def folds(bench: Bench, catalog: Catalog, _: Preprocess) -> dict[str, Any]:
     """Every picture tested once."""
     arms: dict[str, dict[str, bool]] = {name: {} for name in bench.arms}
     found = bench.features(catalog.name, catalog)
-    for fold, split in enumerate(bench.some(_folds(catalog))):
+    for fold, split in enumerate(bench.some(_folds(catalog)[: bench.folds])):
         for name in bench.arms:
             asked = replace(ARMS[name], val_fraction=VAL_FRACTION)
             arms[name] |= bench.train(f"fold{fold}-{_file(name)}", split, asked)
@@ -190,7 +192,7 @@ def _under_each(bench: Bench, catalog: Catalog, right: Normalisation) -> dict[st
         is_right = each is right  # then features and trainings are those of the folds
         key = "" if is_right else f" {USUAL.index(each)}"
         found = bench.features(f"{catalog.name}{key}", catalog, each)
-        for fold, split in enumerate(bench.some(_folds(catalog))):
+        for fold, split in enumerate(bench.some(_folds(catalog)[: bench.folds])):
             learned, _ = assign_splits(split, val_fraction=VAL_FRACTION)
             for method, rights in bench.baselines(f"fold {fold}, {each.name}", learned, found).items():
                 methods.setdefault(method, {}).setdefault(each.name, {}).update(rights)
@@ -307,6 +309,7 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="*", choices=list(ARMS), default=list(ARMS), metavar="NAME", help=", ".join(ARMS)
     )
+    parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), default=FOLDS, help="only the first so many")
     parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
     parser.add_argument("--device")
     parser.add_argument("--smoke", action="store_true")
@@ -314,7 +317,7 @@ def main() -> None:
     args = parser.parse_args()
     catalog = sl.open_data(args.photos)
     preprocess = load_pretrained(MODEL).preprocess
-    bench = Bench(args.output / "smoke" if args.smoke else args.output, args.smoke, args.device, args.arms)
+    bench = Bench(args.output / "smoke" if args.smoke else args.output, args.smoke, args.device, args.arms, args.folds)
     results = {}
     for part in args.part:
         print(f"{part}:")
