@@ -8,8 +8,8 @@ PHOTOS is a folder of class folders. The parts:
     folds          5 stratified folds, each picture tested once: fine-tuning, the same without the phase of the head,
                    the head alone, the recipe from scratch, nearest neighbours and a linear probe on held features
     shots          5, 10 and 20 training pictures a class, tested on all others, three draws each
-    normalisation  what the check of the normalisation says of right and wrong ones, and what the wrong ones cost on held
-                   features, and fine-tuned
+    normalisation  what the check of the normalisation says of right and wrong ones, and what the wrong ones cost on
+                   held features, and fine-tuned
     cifar          100 training pictures a class of CIFAR-10, enlarged, tested on 2,000
 
 Shares are over all pictures, with Wilson's interval, and compared with the first row by McNemar's exact test on the
@@ -114,7 +114,7 @@ class Bench:
         return rights
 
     def features(self, key: str, catalog: Catalog, normalised: Normalisation | None = None) -> Features:
-        """Of every picture of a catalog, kept in a file; normalised as the weights want it where nothing else is said."""
+        """Of every picture of a catalog, kept in a file; without a normalisation of one's own, under the weights'."""
         path = self.output / f"features-{key}.pt"
         if not path.exists():
             runtime = choose_runtime(device=self.device, amp=False)
@@ -186,7 +186,7 @@ def normalisation(bench: Bench, catalog: Catalog, preprocess: Preprocess) -> dic
 
 
 def _under_each(bench: Bench, catalog: Catalog, right: Normalisation) -> dict[str, dict[str, dict[str, bool]]]:
-    """The answers on held features, and where it is asked for fine-tuned, under each normalisation; the right one first."""
+    """The answers on held features, and where asked for fine-tuned, under each normalisation, the right one first."""
     methods: dict[str, dict[str, dict[str, bool]]] = {}
     for each in (right, USUAL[0], *USUAL[2:]):
         is_right = each is right  # then features and trainings are those of the folds
