@@ -6,6 +6,7 @@
 # make bench-steps   where a training step's time goes, network by network, and how near to the machine's peak
 # make bench-peers   training against Keras, Lightning, fastai and the plain loop, to the same accuracy
 # make bench-loading photographs to batches against Pillow in a torch DataLoader, first and later epochs
+# make bench-streaming  tar shards to batches against memory and WebDataset, and the memory that streaming takes
 # make bench-curves  seconds to an accuracy of the recipe `fast`, over three seeds
 # make proofs  the long proofs: every network through every check, kills and resumes, full training runs
 PYTHON ?= python3
@@ -16,7 +17,7 @@ LENIENT := $(addprefix --disable-error-code=,arg-type assignment call-overload c
 	import-untyped index list-item misc name-defined no-any-return no-untyped-call operator return-value type-var \
 	var-annotated)
 
-.PHONY: demo test check bench bench-models bench-steps bench-peers bench-loading bench-curves proofs clean
+.PHONY: demo test check bench bench-models bench-steps bench-peers bench-loading bench-streaming bench-curves proofs clean
 
 demo: $(VENV)/demo
 	$(BIN)/sightline data get cifar10
@@ -51,6 +52,10 @@ bench-loading: $(VENV)/test
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/loading.py --reduced
 	$(BIN)/python benchmarks/loading.py --files 1300000
+
+bench-streaming: $(VENV)/test
+	$(BIN)/python benchmarks/streaming.py
+	$(BIN)/python benchmarks/streaming.py --memory
 
 bench-curves: $(VENV)/test
 	$(BIN)/python benchmarks/curves.py --recipe fast

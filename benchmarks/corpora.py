@@ -33,7 +33,7 @@ from sightline.data.decode import SUFFIXES
 
 RUN = ("--model", "simple_cnn", "--recipe", "textbook", "--epochs", "1", "--img-size", "32", "--device", "cpu")
 LIMIT_S = 1800
-BATCH = 1000  # damaged pictures of a process
+BATCH = 5000  # damaged pictures of a process
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -84,11 +84,11 @@ def fuzz(format: str, count: int, seed: int) -> Iterator[Outcome]:
 
 def fuzz_all(count: int, seed: int, jobs: int) -> int:
     with ThreadPoolExecutor(jobs) as pool:
-        found = list(pool.map(lambda format: list(fuzz(format, count, seed)), FORMATS))
-    return sum(
-        report(f"{count:,} damaged {format}", [f"{format} {number}" for number in range(count)], each)
-        for format, each in zip(FORMATS, found, strict=True)
-    )
+        found = pool.map(lambda format: list(fuzz(format, count, seed)), FORMATS)
+        return sum(
+            report(f"{count:,} damaged {format}", [f"{format} {number}" for number in range(count)], each)
+            for format, each in zip(FORMATS, found, strict=True)  # each as soon as it is through
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ commands

@@ -201,6 +201,8 @@ def catalog(folder: Path, count: int) -> None:
             environment = {**os.environ, "SIGHTLINE_CACHE": setting}
             answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
             print(f"{count:,} files, {what}: {answer.stdout.strip()}", flush=True)
+            if not answer.stdout.startswith(f"{count:,} "):
+                raise SystemExit(f"{root} does not hold {count:,} files. Remove it: it is made again.")
 
 
 def open_once(root: Path) -> None:
@@ -219,7 +221,10 @@ def open_once(root: Path) -> None:
     if isinstance(images, FileImages):
         HashMemory(images.root, Path("nowhere")).look_up(list(images.paths))
     stats = time.perf_counter() - begin
-    print(f"opened in {seconds:.1f} s ({busy:.1f} s busy), peak {peak:.0f} MB; sizes and times read in {stats:.1f} s")
+    print(
+        f"{len(opened):,} opened in {seconds:.1f} s ({busy:.1f} s busy), peak {peak:.0f} MB; sizes and times read in "
+        f"{stats:.1f} s"
+    )
 
 
 def reduced() -> None:

@@ -4,13 +4,15 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sightline.bundle import open_bundle, save_bundle
+from sightline.bundle import Bundle, open_bundle, save_bundle
 from sightline.data.preprocess import Preprocess
 from sightline.errors import BundleError, ConfigError
+from sightline.metrics import Thresholds
 from sightline.models import zoo
 
 PREPROCESS = Preprocess((3, 32, 32), mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop_fraction=0.9)
@@ -139,3 +141,56 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_bundle(
             tmp_path / "file" / "x", net=net, model_name="simple_cnn", classes=("a", "b"), preprocess=PREPROCESS
         )
+
+
+def test_a_bundle_of_several_labels_comes_back_with_its_thresholds(tmp_path: Path) -> None:
+    thresholds = Thresholds((0.2, 0.875), ("a note",))
+    saved = _several(tmp_path, thresholds)
+    assert open_bundle(tmp_path).thresholds == saved.thresholds == thresholds
+    stated = saved.probabilities(np.array([[-1.0, 2.0]]))
+    np.testing.assert_allclose(stated, 1 / (1 + np.exp([[1.0, -2.0]])), rtol=1e-6)
+    assert saved.labels_of(stated).tolist() == [[True, True]]
+    assert saved.labels_of(np.array([[0.2, 0.874]])).tolist() == [[True, False]]
+
+
+def test_an_older_reader_would_refuse_several_labels_and_read_one_class(tmp_path: Path) -> None:
+    _several(tmp_path / "several", Thresholds((0.5, 0.5)))
+    _several(tmp_path / "one", None)
+    formats = {
+        name: json.loads((tmp_path / name / "config.json").read_text())["sightline"] for name in ("several", "one")
+    }
+    assert (formats["several"]["format"], formats["one"]["format"]) == (2, 1)  # an older one reads format 1 alone
+    assert "answer" not in formats["one"]
+    with pytest.raises(BundleError, match="names one class a picture, and has no thresholds"):
+        open_bundle(tmp_path / "one").labels_of(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"kind": "boxes"}, "answers in the way 'boxes'; this version knows 'multilabel'"),
+        ({"kind": "multilabel", "thresholds": [0.5]}, "needs a threshold from 0 to 1 for each of 2 classes"),
+        ({"kind": "multilabel", "thresholds": [0.5, 1.5]}, "needs a threshold from 0 to 1"),
+        (None, "does not say how it answers"),
+    ],
+)
+def test_an_unknown_kind_of_answer_is_refused(tmp_path: Path, answer: object, said: str) -> None:
+    _several(tmp_path, Thresholds((0.5, 0.5)))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["sightline"]["answer"] = answer
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match=said):
+        open_bundle(tmp_path)
+
+
+def test_thresholds_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 thresholds for a network of 2 outputs"):
+        _several(tmp_path, Thresholds((0.5, 0.5, 0.5)))
+
+
+def _several(folder: Path, thresholds: Thresholds | None) -> Bundle:
+    net = zoo.build("simple_cnn", num_classes=2, image_size=(8, 8))
+    preprocess = Preprocess((3, 8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+    return save_bundle(
+        folder, net=net, model_name="simple_cnn", classes=("a", "b"), preprocess=preprocess, thresholds=thresholds
+    )

@@ -29,7 +29,7 @@ def test_the_help_of_every_verb_imports_no_heavy_library() -> None:
 
 def test_the_public_names_are_frozen() -> None:
     assert sightline.__all__ == [
-        "Settings", "create_model", "evaluate", "export", "find_lr", "inspect", "list_models", "load", "open_data",
+        "Settings", "check", "create_model", "evaluate", "export", "find_lr", "inspect", "list_models", "load", "open_data",
         "receptive_field", "train",
     ]  # fmt: skip
     for name in sightline.__all__:
@@ -46,5 +46,5 @@ def test_functions_are_not_hidden_by_modules_of_the_same_name() -> None:
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'fit'; public names: Settings, create_model"):
+    with pytest.raises(AttributeError, match="no attribute 'fit'; public names: Settings, check"):
         _ = sightline.fit

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from sightline.models.zoo import names as list_models
     from sightline.predict import load
     from sightline.pretrained import create_model
+    from sightline.recipes.check import check
     from sightline.recipes.find_lr import find_lr
     from sightline.recipes.run import train
     from sightline.recipes.settings import Settings
 
 __all__ = [
     "Settings",
+    "check",
     "create_model",
     "evaluate",
     "export",
@@ -40,6 +42,7 @@ __all__ = [
 # Resolved at the first use: `import sightline` and `sightline --help` must not wait for torch.
 _HOMES = {
     "Settings": ("sightline.recipes.settings", "Settings"),
+    "check": ("sightline.recipes.check", "check"),
     "create_model": ("sightline.pretrained", "create_model"),
     "evaluate": ("sightline.evaluation", "evaluate"),
     "export": ("sightline.exporting", "export"),

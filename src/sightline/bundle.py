@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sightline import metrics
 from sightline.atomic import replacing, write_text
 from sightline.data.preprocess import Preprocess
 from sightline.errors import BundleError, ConfigError
+from sightline.metrics import Thresholds
 from sightline.models import zoo
 from sightline.models.base import Classifier
 
@@ -27,6 +31,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 MAX_CONFIG_BYTES = 16_000_000  # of 100,000 classes it has three million
 FORMAT = 1  # of the "sightline" section; raised when an older reader would misread it
+MULTILABEL_FORMAT = 2  # of bundles that answer with several labels: a reader of format 1 would take a softmax of them
+MULTILABEL = "multilabel"  # the "kind" of their "answer"; a bundle without one names one class a picture
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,12 @@ class Bundle:
         model_args: the plain arguments that rebuild the network exactly.
         classes: class names in index order.
         preprocess: the only way from a picture to the network's input.
-        temperature: the logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599, Sec. 4.2).
+        temperature: the logits are divided by it before the softmax, or of multi-label bundles the sigmoid (Guo et al.
+            2017, arXiv:1706.04599, Sec. 4.2).
         weights_sha256: of `model.safetensors`, in hexadecimal.
         provenance: how it was made: created, command, seed, versions, runtime, options, choices, data, training.
+        thresholds: of a multi-label bundle, from which probability on each label is said; None where it names one class
+            a picture.
     """
 
     path: Path
@@ -52,6 +61,41 @@ class Bundle:
     temperature: float
     weights_sha256: str
     provenance: Mapping[str, Any]
+    thresholds: Thresholds | None = None
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether it answers with any number of labels a picture."""
+        return self.thresholds is not None
+
+    def probabilities(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """The one way from the network's outputs to the numbers that a user sees.
+
+        Args:
+            logits: (N, K).
+
+        Returns:
+            float32 (N, K): of one class a picture, rows summing to 1; of a multi-label bundle, one for each label.
+        """
+        to_probabilities = metrics.probabilities if self.thresholds is None else metrics.sigmoid
+        return to_probabilities(logits, self.temperature)
+
+    def labels_of(self, probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+        """Which labels a multi-label bundle says: those whose probability reaches the threshold.
+
+        Args:
+            probabilities: (N, K), of `probabilities`.
+
+        Returns:
+            bool (N, K).
+
+        Raises:
+            BundleError: the bundle names one class a picture.
+        """
+        if self.thresholds is None:
+            raise BundleError(f"{self.path} names one class a picture, and has no thresholds.")
+        result: npt.NDArray[np.bool_] = probabilities >= np.array(self.thresholds.values)
+        return result
 
     def build_model(self) -> Classifier:
         """Builds the network with the bundle's weights, in evaluation mode, float32, on the CPU.
@@ -80,6 +124,7 @@ def save_bundle(
     preprocess: Preprocess,
     temperature: float = 1.0,
     provenance: Mapping[str, Any] | None = None,
+    thresholds: Thresholds | None = None,
 ) -> Bundle:
     """Writes weights and configuration into a folder, each whole or not at all.
 
@@ -89,20 +134,25 @@ def save_bundle(
         model_name: its name in the zoo.
         classes: class names in index order, as many as the network has outputs.
         preprocess: the preprocessing it was trained with.
-        temperature: divides the logits before the softmax; positive.
+        temperature: divides the logits before the softmax or sigmoid; positive.
         provenance: how it was made, as plain JSON values.
+        thresholds: of multi-label data; None for one class a picture.
 
     Returns:
         The bundle as `open_bundle` reads it back.
 
     Raises:
-        ConfigError: the number of class names is not the network's number of outputs.
+        ConfigError: the number of class names, or of thresholds, is not the network's number of outputs.
         BundleError: the folder cannot be written.
     """
     path = Path(path)
     if len(classes) != net.num_classes:
         raise ConfigError(
             f"{len(classes)} class names for a network of {net.num_classes} outputs: give one name an output."
+        )
+    if thresholds is not None and len(thresholds.values) != net.num_classes:
+        raise ConfigError(
+            f"{len(thresholds.values)} thresholds for a network of {net.num_classes} outputs: give one an output."
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -115,7 +165,7 @@ def save_bundle(
             )
             digest = file_sha256(temporary)
         section = {
-            "format": FORMAT,
+            "format": FORMAT if thresholds is None else MULTILABEL_FORMAT,
             "model": model_name,
             "model_args": dict(net.model_args),
             "classes": list(classes),
@@ -124,6 +174,9 @@ def save_bundle(
             "weights_sha256": digest,
             "provenance": dict(provenance or {}),
         }
+        if thresholds is not None:
+            answer = {"thresholds": list(thresholds.values), "notes": list(thresholds.notes)}
+            section["answer"] = {"kind": MULTILABEL, **answer}
         config = {**_timm_config(net, model_name, classes, preprocess), "sightline": section}
         write_text(path / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
     except OSError as error:
@@ -152,6 +205,7 @@ def open_bundle(path: str | Path) -> Bundle:
             temperature=float(section["temperature"]),
             weights_sha256=str(section["weights_sha256"]),
             provenance=dict(section["provenance"]),
+            thresholds=_thresholds(path / CONFIG, section),
         )
     except (KeyError, TypeError, ValueError) as error:
         detail = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -244,9 +298,32 @@ def _read_section(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{file} is not a bundle's configuration: {type(error).__name__}: {error}.") from error
-    if newest != FORMAT:
-        raise BundleError(f"{file} has format {newest}, this version reads {FORMAT}. Upgrade: pip install -U sightline")
+    if newest not in (FORMAT, MULTILABEL_FORMAT):
+        raise BundleError(
+            f"{file} has format {newest}, this version reads {FORMAT} and {MULTILABEL_FORMAT}. "
+            "Upgrade: pip install -U sightline"
+        )
     return dict(section)
+
+
+def _thresholds(file: Path, section: Mapping[str, Any]) -> Thresholds | None:
+    """How the bundle answers: with one class a picture (None), or with every label from its threshold on."""
+    answer = section.get("answer")
+    if answer is None:
+        if section["format"] == MULTILABEL_FORMAT:
+            raise ValueError("it does not say how it answers")
+        return None
+    if (kind := answer["kind"]) != MULTILABEL:
+        raise BundleError(
+            f"{file} answers in the way {kind!r}; this version knows {MULTILABEL!r}, and one class a picture. "
+            "Upgrade: pip install -U sightline"
+        )
+    values = tuple(float(value) for value in answer["thresholds"])
+    if len(values) != len(section["classes"]) or not all(0 <= value <= 1 for value in values):
+        raise ValueError(
+            f"it needs a threshold from 0 to 1 for each of {len(section['classes'])} classes, got {values}"
+        )
+    return Thresholds(values, tuple(str(note) for note in answer.get("notes", ())))
 
 
 def _timm_config(net: Classifier, model_name: str, classes: tuple[str, ...], preprocess: Preprocess) -> dict[str, Any]:

@@ -126,7 +126,7 @@ EVERYTHING: dict[str, tuple[list[str], str]] = {
     "class_map": (["classes.txt"], '"classes.txt"'),
     **{name: ([], "true") for name in (
         "smoke", "aux_heads", "memory_efficient", "model_ema", "alternating_flip", "amp", "compile", "sync_bn", "fsdp",
-        "skip_bad", "allow_leaks", "cache", "freeze_bn",
+        "skip_bad", "allow_leaks", "cache", "stream", "freeze_bn",
     )},
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data import bounded
+from sightline.data import bounded, picture_file
 from sightline.data import decode as decode_module
 from sightline.data.decode import BadImage, decode, read_header
 
@@ -88,7 +88,7 @@ def test_the_clock_is_the_threads_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_flood_of_metadata_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "MAX_HEADER_BYTES", 100_000)
+    monkeypatch.setattr(picture_file, "MAX_HEADER_BYTES", 100_000)
     reason = {"holds more than 16,000,000 bytes beside its pixels"}
     exif = b"\xff\xe1" + struct.pack(">H", 65535) + b"Exif\0\0" + bytes(65527)
     jpeg = io.BytesIO()
@@ -173,7 +173,7 @@ def test_memory_that_is_not_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_limit_is_for_what_is_beside_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "MAX_HEADER_BYTES", 1000)
+    monkeypatch.setattr(picture_file, "MAX_HEADER_BYTES", 1000)
     pixels = np.random.default_rng(0).integers(0, 256, (90, 100, 3), dtype=np.uint8)
     for format in ("PNG", "BMP", "TIFF"):
         file = io.BytesIO()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sightline.data import decode as decode_module
+from sightline.data import picture_file
 from sightline.data.decode import BadImage, Header, decode, read_bytes, read_header, source_name
 from sightline.data.modes import CONVERSIONS
 
@@ -343,7 +343,7 @@ def test_promised_pixels_are_refused_before_they_are_decoded() -> None:
 
 
 def test_bytes_beyond_the_limit_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(picture_file, "MAX_BYTES", 1000)
     path = tmp_path / "a.png"
     path.write_bytes(bytes(1001))
     for source in (path, path.read_bytes()):

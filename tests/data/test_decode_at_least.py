@@ -106,7 +106,7 @@ def test_other_formats_arrays_and_opened_images_stay_whole() -> None:
 
 
 def test_the_limits_are_for_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sightline.data.decode.MAX_PIXELS", HEIGHT * WIDTH - 1)
+    monkeypatch.setattr("sightline.data.header.MAX_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(BadImage, match="more than the limit"):
         decode(PHOTO, at_least=(50, 50))
 

@@ -311,7 +311,8 @@ def test_no_room_in_memory_or_on_disk(tmp_path: Path, monkeypatch, keep_margin) 
     needed = "3 MB" if keep_margin is None else "5 MB"
     assert str(caught.value) == (
         f"the decoded pictures need {needed}; free are 2 MB of memory, of which they may use 60%, and 3 MB in "
-        f"{tmp_path}. Set TMPDIR to a folder on a larger disk, or choose a smaller --img-size."
+        f"{tmp_path}. Set TMPDIR to a folder on a larger disk, choose a smaller --img-size, or decode "
+        "pictures as they are needed with --stream."
     )
 
 

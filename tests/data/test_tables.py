@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sightline.data.catalog import SPLITS, Catalog
@@ -312,6 +314,42 @@ def test_metadata_inside_split_folders(tmp_path: Path, make_picture: MakePicture
         ("validation/1.png", "2", "val"),
     ]  # fmt: skip
     assert catalog.classes == ("10", "2")
+
+
+def test_metadata_in_parquet_is_the_same_rows_in_csv(tmp_path: Path, make_picture: MakePicture) -> None:
+    names = [("1.png", "night sky"), ("deep/2.png", "sea"), ("gone.png", "sea"), ("3.png", None)]
+    for folder in ("one", "other"):
+        for name in ("1.png", "deep/2.png", "3.png", "extra.png"):
+            make_picture(f"{folder}/train/{name}")
+        make_picture(f"{folder}/test/1.png")
+        write_csv(tmp_path / folder / "test" / "metadata.csv", ("file_name", "label"), ("1.png", "sea"))
+    table = pa.table({"file_name": [name for name, _ in names], "label": [label for _, label in names]})
+    pq.write_table(table, tmp_path / "one" / "train" / "metadata.parquet")
+    write_csv(tmp_path / "other" / "train" / "metadata.csv", tuple(table.column_names),
+              *((name, label or "") for name, label in names))  # fmt: skip
+    one, other = open_data(tmp_path / "one"), open_data(tmp_path / "other")
+    assert rows(one) == rows(other) == [
+        ("test/1.png", "sea", "test"), ("train/1.png", "night sky", "train"), ("train/deep/2.png", "sea", "train")
+    ]  # fmt: skip
+    assert one.classes == ("night sky", "sea")
+    assert [problem.path for problem in one.problems] == [problem.path for problem in other.problems]
+    assert one.problems[0].reason == "no such file (metadata.parquet row 2)"
+    assert one.notes == other.notes
+    assert one.source_files == (tmp_path / "one/train/metadata.parquet", tmp_path / "one/test/metadata.csv")
+
+
+def test_metadata_in_parquet_about_something_else_or_broken(photos: Path, tmp_path: Path) -> None:
+    before = open_data(photos)
+    pq.write_table(pa.table({"camera": ["x100"], "year": [2011]}), photos / "metadata.parquet")
+    assert same(open_data(photos), before)  # it is about something else than the pictures
+    pq.write_table(pa.table({"file_name": ["cat/00.png", "dog/00.png"], "label": [1, 2]}), photos / "metadata.parquet")
+    assert rows(open_data(photos)) == [("cat/00.png", "1", "unassigned"), ("dog/00.png", "2", "unassigned")]
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    (flat / "1.png").write_bytes((photos / "cat" / "00.png").read_bytes())
+    (flat / "metadata.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match=r"metadata\.parquet cannot be read as Parquet"):
+        open_data(flat)
 
 
 def test_lists_of_labels_in_json_lines(tmp_path: Path, make_picture: MakePicture) -> None:

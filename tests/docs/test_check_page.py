@@ -21,7 +21,7 @@ def test_every_kind_is_in_the_table() -> None:
 
 def test_the_flags_exist() -> None:
     known = {name for verb in (check, train) for name in inspect.signature(verb.command).parameters}
-    known |= {"json", "no_near"}
+    known |= {"json", "no_near", "no_suspects"}
     flags = {flag.replace("-", "_") for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]+)", PAGE)}
     assert flags <= known, flags - known
 

@@ -292,7 +292,8 @@ def test_the_json_keeps_its_shape(faulty: Path) -> None:
     assert code == 1
     told = json.loads(text)
     assert list(told) == [
-        "version", "data", "counts", "figures", "findings", "advice", "fixed", "has_leak", "has_unreadable", "exit_code"
+        "version", "data", "counts", "figures", "findings", "suspects", "advice", "fixed", "has_leak",
+        "has_unreadable", "exit_code",
     ]  # fmt: skip
     assert told["version"] == 1
     assert list(told["data"]) == ["name", "root", "classes", "pictures", "notes"]

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sightline.cli.main import app
-from sightline.errors import BundleError, DataError, ShapeError, TrainingError
+from sightline.errors import BundleError, ConfigError, DataError, TrainingError
 from sightline.recipes.find_lr import FoundRate, drawing, find_lr
 from sightline.recipes.settings import Settings
 from sightline.training.range_test import RangeTest
@@ -107,15 +107,16 @@ def test_where_the_loss_never_falls_the_drawing_is_there_and_it_is_said(tmp_path
     with pytest.raises(TrainingError) as caught:
         find_lr((images, labels), settings=settings, output=tmp_path / "lr", console=_console())
     assert re.fullmatch(
-        r"the loss falls at no rate from 1e-07 to [\d.e-]+; .*find_lr\.png shows it\. Look at the pictures and their "
-        r"labels, or take more pictures a step \(--batch-size\)\.",
+        r"the loss falls at no rate from 1e-07 to [\d.e-]+; .*find_lr\.png shows it\. With \d+ pictures a step the "
+        r"loss is noisy: take more \(--batch-size\), or train with the planned rate of [\d.]+\. If that does not learn "
+        r"either, look at the labels\.",
         str(caught.value),
     )
     assert (tmp_path / "lr" / "find_lr.png").exists()
 
 
 def test_a_folder_that_was_made_for_nothing_is_removed(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="at least 28x28 px"):
+    with pytest.raises(ConfigError, match="at least 28x28 px"):
         find_lr(photos, model="lenet5", settings=Settings(**SETTINGS), output=tmp_path / "a", console=_console())
     (photos / "red" / "bad.png").write_bytes(b"no")
     try:

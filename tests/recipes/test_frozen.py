@@ -18,7 +18,7 @@ ROW: dict[str, Any] = {
 def said(accuracy: float | None) -> str:
     text = StringIO()
     run: Any = SimpleNamespace(baselines=[ROW, {**ROW, "method": "nearest neighbours", "accuracy": 0.7}])
-    state: Any = None if accuracy is None else SimpleNamespace(final_row=SimpleNamespace(val_accuracy=accuracy))
+    state: Any = None if accuracy is None else SimpleNamespace(final_row=SimpleNamespace(val_score=accuracy))
     say_baselines(Console(file=text, width=200), run, state)
     return text.getvalue()
 

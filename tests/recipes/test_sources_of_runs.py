@@ -102,14 +102,6 @@ def test_a_smoke_run_takes_the_groups_along(photos: Path) -> None:
         assert catalog.group_name(int(catalog.groups[index])) == f"g{number // 2}"
 
 
-def test_multilabel_data_is_refused_before_anything_is_written(photos: Path, tmp_path: Path) -> None:
-    red, blue = (next((photos / kind).iterdir()).name for kind in ("red", "blue"))
-    (photos / "many.csv").write_text(f"path,label\nred/{red},red;warm\nblue/{blue},blue\n")
-    with pytest.raises(DataError, match=r"many is multi-label data: .* a network is trained on one class a picture"):
-        sl.train(photos / "many.csv", settings=QUICK, output=tmp_path / "run", console=Console(file=io.StringIO()))
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_class_without_training_pictures_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "map.txt").write_text("red\ngreen\nblue\nviolet\n")
     settings = dataclasses.replace(QUICK, class_map=str(tmp_path / "map.txt"))

@@ -39,9 +39,9 @@ def history(count: int, *, val: bool = True) -> list[HistoryRow]:
             step=epoch * 10,
             learning_rate=0.1 / epoch,
             train_loss=1 / epoch,
-            train_accuracy=1 - 0.5 / epoch,
+            train_score=1 - 0.5 / epoch,
             val_loss=1.1 / epoch if val else None,
-            val_accuracy=1 - 0.52 / epoch if val else None,
+            val_score=1 - 0.52 / epoch if val else None,
         )
         for epoch in range(1, count + 1)
     ]

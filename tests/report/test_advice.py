@@ -116,7 +116,7 @@ def test_validation_loss_that_still_fell(make_run: MakeRun) -> None:
 
 
 def test_training_without_validation_is_not_judged(make_run: MakeRun) -> None:
-    rows = [dataclasses.replace(each, val_loss=None, val_accuracy=None) for each in FLAT]
+    rows = [dataclasses.replace(each, val_loss=None, val_score=None) for each in FLAT]
     assert advice_of(make_run, rows=rows) == {}
 
 

@@ -43,11 +43,11 @@ def test_the_loss_falls_and_the_figures_add_up(tmp_path: Path) -> None:
     recorder = Recorder()
     state = run(tmp_path, recorder=recorder, epochs=6)
     assert state.history[-1].train_loss < state.history[0].train_loss * 0.7
-    assert state.history[-1].train_accuracy > 0.9
+    assert state.history[-1].train_score > 0.9
     assert [row.epoch for row in state.history] == [1, 2, 3, 4, 5, 6]
     assert len(recorder.losses) == state.step == 6 * 6  # 48 pictures in batches of 8
     assert sum(event.num_pictures for event in recorder.epochs) == 6 * 48
-    assert (state.history[-1].val_loss, state.history[-1].val_accuracy) == (0.5, 0.75)
+    assert (state.history[-1].val_loss, state.history[-1].val_score) == (0.5, 0.75)
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 7, 13, 17])
@@ -145,7 +145,7 @@ def test_a_damaged_newest_checkpoint_falls_back_and_is_said(tmp_path: Path) -> N
     _assert_same(whole, run(tmp_path / "killed", resume=True, say=said.append))
     damaged, going_on = said
     assert "is damaged (its content does not match its SHA-256); trying the one before it" in damaged
-    assert going_on == "going on after 1 epochs and 1 steps"
+    assert going_on == "going on after epoch 1, step 1 of the next"
 
 
 def test_a_truncated_checkpoint_falls_back(tmp_path: Path) -> None:

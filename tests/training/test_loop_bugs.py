@@ -46,7 +46,7 @@ class Doubled(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("steps", [2, 3, 5, 10])
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
 def test_mean_of_batch_means(tmp_path: Path, steps: int) -> None:
     """Micro-batches of unequal sizes (48 pictures in batches of 10, cut in 3) count by their pictures."""
     whole = run(tmp_path / "a", net=Doubled(), batch_size=10, opt="momentum", **PLAIN)

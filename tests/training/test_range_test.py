@@ -247,3 +247,21 @@ def test_where_the_loss_never_falls_nothing_is_suggested() -> None:
     for losses in (noise, np.linspace(2.3, 9.0, 161).tolist(), [2.3] * 161):
         found = evaluate(rates, losses, smooth(losses, over=8), reach=20)
         assert (found.lowest, found.steepest, found.suggestion) == (None, None, None)
+
+
+def test_batch_norms_are_held_where_the_training_holds_them(runtime: Runtime) -> None:
+    seen: list[bool] = []
+
+    class Watched(nn.BatchNorm2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(self.training)
+            return super().forward(images)
+
+    def net() -> nn.Module:
+        return nn.Sequential(Watched(3), nn.Flatten(), nn.Linear(12, 2))
+
+    range_test(net(), _batch([0, 0, 0, 1]), _options(freeze_bn=True, head_epochs=1, head_lr=0.1), runtime)
+    assert not any(seen)
+    seen.clear()
+    range_test(net(), _batch([0, 0, 0, 1]), _options(), runtime)
+    assert all(seen)

@@ -1,5 +1,6 @@
 """A run goes back to its last checkpoint where memory ran out or a loss is not finite, and ends as it should."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sightline.errors import TrainingError
+from sightline.errors import Interrupted, TrainingError
 from sightline.training.recovery import is_out_of_memory
 from sightline.training.state import TrainState
 from tests.training.runs import OPTIONS, Recorder, new_net, run
@@ -52,7 +53,7 @@ def test_a_step_whose_loss_is_not_finite_is_left_out_wherever_the_last_checkpoin
     state = run(tmp_path / "a", net=BadAt(8), max_rollbacks=1, checkpoint_every_s=every_s, say=said.append)
     assert state.left_out == [8]
     assert state.step == 18
-    assert state.history[1].train_accuracy == state.history[1].train_accuracy  # not NaN
+    assert state.history[1].train_score == state.history[1].train_score  # not NaN
     assert said == [
         "the loss or its gradient is not finite at step 9: going back to the last checkpoint, and leaving that step out"
     ]
@@ -158,7 +159,29 @@ def test_what_was_halved_stays_so_after_a_resume(tmp_path: Path) -> None:
         run(tmp_path, net=Narrow(4), recorder=_stop_at(7))
     said: list[str] = []
     assert run(tmp_path, net=Narrow(4), resume=True, say=said.append).memory_factor == 2
-    assert said == ["going on after 1 epochs and 0 steps"]  # and no second halving
+    assert said == ["going on after epoch 1, step 0 of the next"]  # and no second halving
+
+
+def test_out_of_memory_in_the_optimiser_goes_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(tmp_path / "asked", opt="adamw", grad_accum_steps=2)
+    step, calls = torch.optim.AdamW.step, []
+
+    def first_fails(self: torch.optim.AdamW, *args: object) -> object:
+        calls.append(self)
+        if len(calls) == 1:  # where it makes room for its averages
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", first_fails)
+    state = run(tmp_path / "narrow", opt="adamw")
+    assert state.memory_factor == 2
+    _assert_same(state, expected)
+
+
+def test_a_signal_ends_a_run_that_goes_back_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.training.loop._wanted", lambda stop, checkpoints: 2 * signal.SIGTERM)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 0"):
+        run(tmp_path, net=Narrow(4))
 
 
 def test_memory_for_no_picture_at_all_ends_the_run(tmp_path: Path) -> None:

@@ -20,6 +20,16 @@ def command(
     near: Annotated[
         bool, typer.Option("--near/--no-near", help="Look for altered copies, too; else for equal pixels only.")
     ] = True,
+    suspects: Annotated[
+        bool | None,
+        typer.Option(
+            "--suspects/--no-suspects", help="Look for wrong labels; by default where it takes 3 min or less."
+        ),
+    ] = None,
+    suspects_with: Annotated[
+        Path | None, typer.Option(help="A bundle that judges the labels; else the cheapest that works.")
+    ] = None,
+    suspects_csv: Annotated[Path | None, typer.Option(help="Write the suspicious labels to this CSV.")] = None,
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help="TOML file of the flags of `sightline train`; flags win.")
     ] = None,
@@ -35,8 +45,9 @@ def command(
     """Look through a data set before training on it; no file of it is touched.
 
     Every picture is decoded. Found are unreadable files, copies (also altered ones)
-    within and across splits and classes, groups in two splits, and pictures unlike
-    the others. Exit code 1 on a leak or an unreadable file, so that a CI run can stop.
+    within and across splits and classes, groups in two splits, pictures unlike the
+    others, and labels that are probably wrong. Exit code 1 on a leak or an unreadable
+    file, so that a CI run can stop; a suspicious label is for a person to judge.
 
     Example: sightline check photos/ --output check.html
 
@@ -55,6 +66,9 @@ def command(
         data,
         settings=settings_of(flags),
         near=near,
+        suspects=suspects,
+        suspects_with=suspects_with,
+        suspects_csv=suspects_csv,
         output=output,
         fix_split=fix_split,
         console=Console(stderr=True),

@@ -38,6 +38,54 @@ def get(
     typer.echo(folder)
 
 
+@app.command("shards")
+def shards(
+    data: Annotated[str, typer.Argument(help="A folder, a table, a known name, ..., as `sightline train` takes it.")],
+    output: Annotated[Path, typer.Argument(help="Folder of the shards: a new one, or empty.")],
+    shard_size: Annotated[str, typer.Option(help="Most of a shard: bytes, or with kB, MB or GB.")] = "256MB",
+    split: Annotated[str | None, typer.Option(help="The split to write: train, val, test, unassigned. All.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the order in the shards.")] = 0,
+    class_map: Annotated[str | None, typer.Option(help="File that fixes the classes and their order.")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="What belongs together: a column, `folder`, or a pattern with one group.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="List unreadable pictures and go on.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: every shard with its pictures.")] = False,
+) -> None:
+    """Write a data set as tar shards in WebDataset's naming, for data beyond one machine.
+
+    Files of pictures are copied byte for byte, shuffled within their split so that
+    every shard has some of each class; the same data gives the same shards. The
+    folder appears when all of it is written. `sightline train OUTPUT` reads it.
+
+    Example: sightline data shards photos/ shards/ --shard-size 256MB
+    """
+    import json
+
+    from rich.console import Console
+
+    from sightline.data.shard_writer import write_shards
+    from sightline.data.sources import open_data
+    from sightline.predict.answers import as_utf8
+    from sightline.progress import bars, labelled
+    from sightline.quantities import amount
+
+    with bars(Console(stderr=True)) as bar:
+        written = write_shards(
+            open_data(data, class_map=class_map, group_by=group_by, progress=labelled(bar)),
+            output,
+            shard_bytes=int(amount(shard_size.rstrip("Bb"))),  # 256MB and 256M alike
+            split=split,
+            seed=seed,
+            skip_bad=skip_bad,
+            progress=bar("writing"),
+        )
+    typer.echo(json.dumps(written.to_dict(), indent=1) if as_json else as_utf8(str(written)))
+    if not as_json:
+        for problem in written.skipped:
+            typer.echo(as_utf8(f"  left out: {problem}"), err=True)
+
+
 @app.command("preview")
 def preview(
     data: Annotated[str, typer.Argument(help="A folder of class folders, of train/val/test folders, or a known name.")],
@@ -68,7 +116,7 @@ def preview(
         typer.Option(help="Brightness, contrast, saturation, hue.", rich_help_panel=_AUGMENTATION),
     ] = None,
     aa: Annotated[
-        str | None, typer.Option(help="rand-m9-n2, trivial, augmix-m3-w3.", rich_help_panel=_AUGMENTATION)
+        str | None, typer.Option(help="rand-m9-n2, trivial, augmix-m3-w3, none.", rich_help_panel=_AUGMENTATION)
     ] = None,
     reprob: Annotated[float | None, typer.Option(help="Share with a hole.", rich_help_panel=_AUGMENTATION)] = None,
     remode: Annotated[

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sightline.predict import Prediction
+    from sightline.predict import Answer
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A folder that `sightline train` made.")],
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs; - reads paths from standard input.")],
-    top_k: Annotated[int, typer.Option(help="How many classes to show for each picture.")] = 5,
+    top_k: Annotated[int, typer.Option(help="How many classes to show; of several labels, all that are said.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.")] = 64,
@@ -48,11 +48,13 @@ def command(
         raise typer.Exit(1)
 
 
-def _print_table(predictions: "list[Prediction]") -> None:
+def _print_table(predictions: "list[Answer]") -> None:
     """One line a picture: its path, then the classes with their probabilities."""
-    from sightline.predict.answers import as_utf8
+    from sightline.predict.answers import MultilabelPrediction, as_utf8
 
     width = max((len(each.source) for each in predictions), default=0)
     for each in predictions:
         answers = "  ".join(f"{label} {probability:.1%}" for label, probability in each.top)
+        if isinstance(each, MultilabelPrediction):
+            answers = str(each)
         typer.echo(as_utf8(f"{each.source:<{width}}  {answers}"))

@@ -67,6 +67,10 @@ def command(
     cache: Annotated[
         bool | None, _data("--cache/--no-cache", help="Keep decoded pictures on disk for the next run.")
     ] = None,
+    stream: Annotated[
+        bool | None,
+        _data("--stream/--no-stream", help="Decode pictures as they are needed and keep none. Default: without room."),
+    ] = None,
     model: Annotated[str | None, _network(help="A name of `sightline models`.")] = None,
     stem: Annotated[
         Literal["imagenet", "small"] | None, _network(help="First layers: the paper's, or for small pictures.")
@@ -151,7 +155,7 @@ def command(
         tuple[float, float, float, float] | None,
         _augment(metavar="N N N N", help="Brightness, contrast, saturation, hue."),
     ] = None,
-    aa: Annotated[str | None, _augment(help="rand-m9-n2, trivial, augmix-m3-w3.")] = None,
+    aa: Annotated[str | None, _augment(help="rand-m9-n2, trivial, augmix-m3-w3, none.")] = None,
     reprob: Annotated[float | None, _augment(help="Share with an erased part.")] = None,
     remode: Annotated[Literal["const", "pixel"] | None, _augment(help="Erased to a colour, or noise.")] = None,
     mixup: Annotated[float | None, _mix(help="Blends of two pictures: alpha.")] = None,

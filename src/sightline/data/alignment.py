@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sightline.data.description import VIEWS
 from sightline.data.fingerprint import SIDE_PX
-from sightline.data.neighbours import VIEWS, Candidates
+from sightline.data.neighbours import Candidates
 
 _SMOOTHING_PX = 0.8  # of a Gaussian: takes the noise of JPEG away, not the picture
 _COARSE_STEPS = 3  # at half size

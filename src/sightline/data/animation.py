@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from sightline.data.catalog import Catalog, FileImages
+from sightline.data.catalog import Catalog
 from sightline.data.decode import BadImage, read_header
-
-_MOST = 256  # headers looked at of a data set: 30 ms
 
 
 def animation_note(sources: Sequence[str | Path | bytes]) -> str | None:
@@ -26,24 +22,23 @@ def animation_note(sources: Sequence[str | Path | bytes]) -> str | None:
         'Of 1 picture looked at, 1 has several frames: the first one is used.'
     """
     looked = [found for found in map(_is_animated, sources) if found is not None]
-    count = sum(looked)
-    if not count:
-        return None
-    of = f"{len(looked):,} picture{'s' if len(looked) > 1 else ''}"
-    return f"Of {of} looked at, {count:,} {'have' if count > 1 else 'has'} several frames: the first one is used."
+    return _note(len(looked), sum(looked))
 
 
 def animation_note_of(catalog: Catalog) -> str | None:
-    """The same of a data set in files, from pictures spread over all of it.
+    """The same of a data set, from the pictures that were looked at when it was opened.
 
     Args:
-        catalog: of any kind; those that are not in files have no frames, or are not looked at.
+        catalog: of any kind.
     """
-    images = catalog.images
-    if not isinstance(images, FileImages) or not len(images):
+    return None if catalog.looks is None else _note(catalog.looks.count, catalog.looks.num_animated)
+
+
+def _note(looked: int, count: int) -> str | None:
+    if not count:
         return None
-    places = np.unique(np.linspace(0, len(images) - 1, _MOST).astype(int)).tolist()
-    return animation_note([images.path(place) for place in places])
+    of = f"{looked:,} picture{'s' if looked > 1 else ''}"
+    return f"Of {of} looked at, {count:,} {'have' if count > 1 else 'has'} several frames: the first one is used."
 
 
 def _is_animated(source: str | Path | bytes) -> bool | None:

@@ -140,15 +140,23 @@ class Augment:
                 "the store keeps pictures of different sizes, which only a random resized crop makes equal. "
                 "Set scale, such as (0.35, 1.0), or build the store with keep_margin=None."
             )
-        if self.crop_padding >= min(store.size):
-            raise ConfigError(
-                f"crop_padding={self.crop_padding} reflects more than there is: pictures are "
-                f"{store.size[0]}x{store.size[1]} px. Use at most {min(store.size) - 1}."
-            )
+        self.check_size(store.size)
         if len(store) and len(self.fill) not in (1, _channels(store)):
             raise ConfigError(
                 f"fill={self.fill} has {len(self.fill)} levels, and the pictures have {_channels(store)} channel. "
                 "Give one level."
+            )
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse a padding that is too wide for pictures of a size, (height, width) px.
+
+        Raises:
+            ConfigError: it reflects more than there is.
+        """
+        if self.crop_padding >= min(size):
+            raise ConfigError(
+                f"crop_padding={self.crop_padding} reflects more than there is: pictures are {size[0]}x{size[1]} px. "
+                f"Use at most {min(size) - 1}."
             )
 
     def batch(self, store: Store, rows: Tensor, *, seed: int, epoch: int) -> Tensor:

@@ -128,8 +128,9 @@ class _Cache:
 
 
 def _caches(folder: Path) -> Iterator[_Cache]:
-    """The folders of kept pictures, and the files of remembered listings and hashes."""
-    for path in (*folder.glob("pictures-*/"), *folder.glob("hashes-*"), *folder.glob("listing-*")):
+    """The folders of kept pictures, and the files of remembered listings and hashes, and copies of shards."""
+    files_too = (path for kind in ("hashes", "listing", "shard") for path in folder.glob(f"{kind}-*"))
+    for path in (*folder.glob("pictures-*/"), *files_too):
         with contextlib.suppress(OSError):  # removed meanwhile
             files = [file.stat() for file in (path.iterdir() if path.is_dir() else (path,))]
             mark = path / USING if path.is_dir() else path

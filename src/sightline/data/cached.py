@@ -21,6 +21,7 @@ from sightline.data.kept import Keeping
 from sightline.data.ledger import Keys, Records, key_of
 from sightline.data.modes import Pixels
 from sightline.data.pile import Pile
+from sightline.data.shard_images import KnownHashes, ShardImages
 from sightline.data.shelf import fits_in_memory, in_words
 from sightline.data.threads import in_order
 from sightline.errors import DataError
@@ -66,15 +67,18 @@ class CachedPictures:
         CannotKeepError: there is no cache, and none can be made.
     """
 
-    def __init__(self, images: FileImages, wanted: Indices, keeping: Keeping, home: Path, *, threads: int) -> None:
+    def __init__(
+        self, images: FileImages | ShardImages, wanted: Indices, keeping: Keeping, home: Path, *, threads: int
+    ) -> None:
         self._images, self._wanted, self._keeping = images, wanted, keeping
         self._home, self._threads = home, threads
-        folder = home / f"pictures-{images.root.resolve().name or 'root'}-{keeping.digest(images.channels)}"
+        name = images.folder if isinstance(images, ShardImages) else images.root.resolve().name or "root"
+        folder = home / f"pictures-{name}-{keeping.digest(images.channels)}"
         try:
             self._cache = PictureCache(folder)
         except OSError as error:
             raise CannotKeepError(f"{folder} cannot be used ({error.strerror})") from error
-        self._memory = HashMemory(images.root, home)
+        self._memory = KnownHashes(images, wanted) if isinstance(images, ShardImages) else HashMemory(images.root, home)
         self._paths = [images.name(index) for index in wanted.tolist()]
         self._unread: dict[int, str] = {}  # place -> why its file cannot be read, where that was found now
         self._identities, self._is_hashed, self._digests = self._memory.look_up(self._paths)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sightline.data.decode import decode, read_bytes
 from sightline.data.modes import Pixels
+from sightline.data.probe import Probe
 from sightline.errors import DataError, nearest
 
 SPLITS = ("train", "val", "test", "unassigned")
@@ -169,6 +170,7 @@ class Catalog:
         groups: int64 (N,), equal numbers for pictures that must share a split (a patient, a burst, a video); None where
             each stands for itself.
         group_names: what each number stands for; empty where the numbers are all that there is.
+        looks: what the headers of some pictures say; None where none was looked at.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Catalog:
     notes: tuple[str, ...] = ()
     groups: npt.NDArray[np.int64] | None = None
     group_names: tuple[str, ...] = ()
+    looks: Probe | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -212,8 +215,7 @@ class Catalog:
 
     def __str__(self) -> str:
         """One line, such as "photos: 5 classes, 313 train, 67 val, 67 test pictures"."""
-        sizes = np.bincount(self.splits, minlength=len(SPLITS))
-        counts = ", ".join(f"{size:,} {split}" for split, size in zip(SPLITS, sizes.tolist(), strict=True) if size)
+        counts = ", ".join(f"{size:,} {split}" for split, size in self.sizes().items())
         return f"{self.name}: {len(self.classes)} classes, {counts} pictures"
 
     @property
@@ -266,6 +268,11 @@ class Catalog:
         if split not in SPLITS:
             raise DataError(f"there is no split {split!r}.{nearest(split, SPLITS)}")
         return np.flatnonzero(self.splits == SPLITS.index(split)).astype(np.int64)
+
+    def sizes(self) -> dict[str, int]:
+        """How many pictures each split has; splits without a picture are left out."""
+        counts = np.bincount(self.splits, minlength=len(SPLITS)).tolist()
+        return {split: count for split, count in zip(SPLITS, counts, strict=True) if count}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many pictures each split has of each class; splits without a picture are left out.

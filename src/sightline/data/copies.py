@@ -14,6 +14,7 @@ from sightline.data.catalog import SPLITS, ArrayImages, Catalog, FileImages, Ima
 from sightline.data.decode import MAX_BYTES, BadImage
 from sightline.data.hashes import content_hashes
 from sightline.data.published import KNOWN
+from sightline.data.shard_images import ShardImages
 from sightline.data.threads import in_order
 from sightline.errors import DataError
 
@@ -42,7 +43,7 @@ def exact_copies(images: Images, *, threads: int) -> Indices:
         [0, 1, 0]
     """
     digests: dict[int, str]
-    if isinstance(images, FileImages):
+    if isinstance(images, FileImages | ShardImages):
         alike = _of_equal_size(images)
         digests = dict(zip(alike, content_hashes(images, alike, threads=threads), strict=True))
     else:
@@ -54,16 +55,22 @@ def exact_copies(images: Images, *, threads: int) -> Indices:
     return copies
 
 
-def _of_equal_size(images: FileImages) -> list[int]:
+def _of_equal_size(images: FileImages | ShardImages) -> list[int]:
     """Plain files whose size another one has, too."""
+    sizes = images.sizes if isinstance(images, ShardImages) else _sizes(images)
+    found, counts = np.unique(sizes, return_counts=True)
+    return np.flatnonzero(np.isin(sizes, found[(counts > 1) & (found > 0)])).tolist()
+
+
+def _sizes(images: FileImages) -> Indices:
+    """In bytes; 0 where that is not known, or more than a picture may have."""
     sizes = np.zeros(len(images), np.int64)
     for index in range(len(images)):
         with contextlib.suppress(OSError, ValueError):
             status = os.stat(f"{images.root}/{images.paths[index]}")  # noqa: PTH116 - there may be a million
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
                 sizes[index] = status.st_size
-    found, counts = np.unique(sizes, return_counts=True)
-    return np.flatnonzero(np.isin(sizes, found[(counts > 1) & (found > 0)])).tolist()
+    return sizes
 
 
 def _digests(images: Images, threads: int) -> dict[int, str]:

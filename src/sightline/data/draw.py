@@ -20,6 +20,7 @@ JITTER_STREAM = 4  # brightness, contrast, saturation, hue
 ERASE_STREAM = 5  # whether and where a rectangle is erased
 NOISE_STREAM = 6  # what it is filled with
 BALANCE_STREAM = 7
+SHARD_STREAM = 8  # the order in which shards are read
 
 # The constants of splitmix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014,
 # with the mixing of Vigna's public-domain splitmix64.c.

@@ -1,7 +1,7 @@
 """What a check of a data set finds: each kind of trouble with its weight, its rule and the pictures."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 Kind = Literal[
-    "unreadable", "leak", "group_leak", "contradiction", "duplicate", "near_duplicate",
+    "unreadable", "leak", "group_leak", "contradiction", "duplicate", "near_duplicate", "suspect_label",
     "one_colour", "black", "dark", "light", "blurred", "odd_size", "odd_shape", "rotated", "animated", "imbalance",
 ]  # fmt: skip
 
@@ -41,10 +41,12 @@ class Case:
     Args:
         sightings: the pictures.
         detail: what is to be said of them: a reason, a number. "" for nothing.
+        figures: the same for a program, by name, where there is more than words.
     """
 
     sightings: tuple[Sighting, ...]
     detail: str = ""
+    figures: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Finding:
                 {
                     "pictures": [{"path": s.path, "split": s.split, "label": s.label} for s in case.sightings],
                     "detail": case.detail,
+                    **case.figures,
                 }
                 for case in self.cases
             ],

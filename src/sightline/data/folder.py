@@ -124,6 +124,7 @@ def read_folder(folder: Path, *, channels: Literal[1, 3] | None, group_by: str |
         problems=tuple(scan.problems),
         channels=channels or looks.channels,
         typical_size=looks.typical_size,
+        looks=looks,
         notes=(*scan.notes(), *order_note(classes)),
     )
     _check_classes(catalog)

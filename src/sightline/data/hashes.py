@@ -10,15 +10,17 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline.data.cache_folder import cache_folder, mark_used, name_of
-from sightline.data.catalog import FileImages, Images
+from sightline.data.catalog import ArrayImages, FileImages, Images
 from sightline.data.file_lock import FileLock
 from sightline.data.ledger import Ledger, keys_of, latest
+from sightline.data.shard_images import ShardImages
 
 Digests = npt.NDArray[np.uint8]
 """(N, 32)."""
@@ -26,6 +28,7 @@ Digests = npt.NDArray[np.uint8]
 _WORTH = 1000  # files, below which nothing is gained by remembering
 _SETTLED_NS = 2_000_000_000  # a file system's clock may tick in seconds: what changed just now may change unseen
 _BATCH = 4096  # files under way at a time, so that a million of them do not wait in memory
+_TOGETHER = 64  # files of one task: handing out each one alone takes as long as reading a small one
 
 
 class HashMemory:
@@ -96,6 +99,33 @@ class HashMemory:
                 self._ledger.append(keys_of([identity for identity, _ in still]), sha256=values)
 
 
+def content_hash(images: Images, index: int) -> bytes:
+    """The SHA-256 of what makes a picture, by which a bundle knows it again: its file's, or its pixels'.
+
+    Args:
+        images: of a catalog.
+        index: of the picture.
+
+    Raises:
+        BadImage: its file cannot be read.
+
+    Example:
+        >>> images = ArrayImages(np.zeros((1, 2, 2, 1), np.uint8), (("train", 1),))
+        >>> content_hash(images, 0) == hashlib.sha256(bytes(4)).digest()
+        True
+    """
+    return hashlib.sha256(images.content(index)).digest()
+
+
+def pixels_hash(images: ArrayImages) -> str:
+    """The SHA-256 of all pictures that lie in memory, in hexadecimal: they come and go together.
+
+    Args:
+        images: of a catalog.
+    """
+    return hashlib.sha256(np.ascontiguousarray(images.pixels).data).hexdigest()
+
+
 def content_hashes(
     images: Images, indices: Sequence[int] | npt.NDArray[np.int64], *, threads: int | None = None
 ) -> Iterator[str]:
@@ -109,6 +139,8 @@ def content_hashes(
     Raises:
         BadImage: a file cannot be read.
     """
+    if isinstance(images, ShardImages):  # known since the pass over the shards
+        return map(bytes.hex, map(bytes, images.sha256[np.asarray(indices, dtype=np.int64)]))
     home = cache_folder()
     memory = None
     digests, unknown = np.zeros((len(indices), 32), np.uint8), np.arange(len(indices))
@@ -118,13 +150,14 @@ def content_hashes(
         identities, is_known, digests = memory.look_up(paths)
         unknown = np.flatnonzero(~is_known)
 
-    def read(place: int) -> bytes:
-        return hashlib.sha256(images.content(int(indices[place]))).digest()
+    def read(places: list[int]) -> list[bytes]:
+        return [content_hash(images, int(indices[place])) for place in places]
 
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(unknown), _BATCH):
             part = unknown[start : start + _BATCH].tolist()
-            found = list(pool.map(read, part))
+            tasks = [part[first : first + _TOGETHER] for first in range(0, len(part), _TOGETHER)]
+            found = list(chain.from_iterable(pool.map(read, tasks)))
             digests[part] = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
             if memory is not None:
                 memory.remember([paths[place] for place in part], [identities[place] for place in part], found)

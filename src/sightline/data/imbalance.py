@@ -63,6 +63,40 @@ def class_weights(
     return tuple(weight * scale if count else 1.0 for count, weight in zip(counts, raw, strict=True))
 
 
+def positive_weights(
+    counts: Sequence[int], num_pictures: int, weighting: ClassWeighting, *, beta: float = EFFECTIVE_BETA
+) -> tuple[float, ...]:
+    """The weight of "yes" for each label, against 1 of "no", where a picture may have several labels.
+
+    It is the ratio of what `class_weights` gives the pictures with the label and those without: with "balanced" (N - n)
+    / n, so that yes and no count the same in the loss of each label; with "effective" the ratio of their effective
+    numbers. It is the `pos_weight` of torch's BCEWithLogitsLoss. A label that every picture has, or none, gets 1.
+
+    Args:
+        counts: training pictures of each label, in the order of the classes.
+        num_pictures: of the training.
+        weighting: "balanced" or "effective".
+        beta: of "effective".
+
+    Returns:
+        A weight a label, above 0.
+
+    Raises:
+        ConfigError: a count is negative or above the number of pictures, or a number or name is out of range.
+
+    Example:
+        >>> positive_weights([10, 50, 0], 100, "balanced")
+        (9.0, 1.0, 1.0)
+    """
+    if any(not 0 <= count <= num_pictures for count in counts):
+        raise ConfigError(f"of {num_pictures} pictures, each label has 0 to as many, got {list(counts)}.")
+    weights = []
+    for count in counts:
+        no, yes = class_weights([num_pictures - count, count], weighting, beta=beta)
+        weights.append(yes / no if 0 < count < num_pictures else 1.0)
+    return tuple(weights)
+
+
 def _raw_weight(count: int, weighting: ClassWeighting, beta: float) -> float:
     if weighting == "balanced":
         return 1 / count

@@ -15,11 +15,13 @@ from sightline.data.catalog import FileImages, Images
 from sightline.data.decode import decode
 from sightline.data.modes import Pixels
 from sightline.data.preprocess import Preprocess, resize_to_cover
+from sightline.data.shard_images import ShardImages
 
 # A JPEG that is shrunk is decoded at a half, a quarter or an eighth, where that leaves this many times what is kept:
 # the resize that follows still has the last word. Not from a paper: see benchmarks/loading.py for what it changes.
 DRAFT_ROOM = 2
-DECODING = ("bounded", "decode", "kept", "modes", "preprocess", "quiet")  # the modules that make the pixels
+# The modules that make the pixels.
+DECODING = ("bad_image", "bounded", "decode", "header", "kept", "modes", "picture_file", "preprocess", "quiet")
 _LIBRARIES = ("libjpeg_turbo", "jpg", "zlib", "libtiff", "webp")
 
 
@@ -52,7 +54,7 @@ class Keeping:
         Raises:
             BadImage: it cannot be read.
         """
-        if isinstance(images, FileImages):
+        if isinstance(images, FileImages | ShardImages):
             return self.of_file(images.content(index), images.channels)
         return self._of(images.read(index))
 

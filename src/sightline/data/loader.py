@@ -18,8 +18,10 @@ from sightline.data.mix import Mix, Pairing
 from sightline.data.prefetch import prefetched
 from sightline.data.preprocess import Preprocess
 from sightline.data.residence import resident
-from sightline.data.sampling import SamplerName, Showings, balanced, shuffled
+from sightline.data.sampling import SamplerName, Showings, balanced, shuffled, windowed
+from sightline.data.shard_images import ShardImages
 from sightline.data.store import Store
+from sightline.data.targets import fits, is_multilabel, shares_of, targets_of
 from sightline.data.transfer import sent, with_number
 from sightline.errors import ConfigError, DataError
 
@@ -32,11 +34,11 @@ class Batch:
 
     Args:
         images: float32 (N, C, H, W), normalised; N may be 0, where there are fewer pictures than processes.
-        labels: int64 (N,), each picture's own class.
+        labels: int64 (N,), each picture's own class; of multi-label data uint8 (N, K).
         rows: int64 (N,), the rows of the store that it was made from, on the CPU.
         store: where the pictures are from.
         targets: what the network is to answer: the labels; or float32 (N, K), a share for each class, where pictures
-            are mixed.
+            are mixed or may have several labels.
         global_size: pictures of this step in all processes.
         sharers: processes among which they are dealt out, one by one in turn; any others have none of this step.
     """
@@ -111,6 +113,7 @@ class TrainLoader:
         world_size: how many there are. Each gets every `world_size`-th picture of a step, from picture `rank` on; where
             that would leave a process with one, as many processes as can have two share the step in this way.
         num_classes: of the targets; needed for `mix`.
+        window: how many tar shards are shuffled together, see `sampling.windowed`; 0 shuffles all pictures.
 
     Raises:
         ConfigError: a number lies outside its range, or the augmentation does not suit the pictures.
@@ -130,6 +133,7 @@ class TrainLoader:
     rank: int = 0
     world_size: int = 1
     num_classes: int = 0
+    window: int = 0
 
     def __post_init__(self) -> None:
         _check_shares(self.batch_size, self.rank, self.world_size)
@@ -150,11 +154,15 @@ class TrainLoader:
                 f"training needs at least two pictures, got {len(self.store)}: batch norm cannot take a batch of one. "
                 "Add pictures, or look at how they were split."
             )
-        if self.mix is not None and self.num_classes <= int(self.store.labels.max()):
+        if self.sampler == "balanced" and is_multilabel(self.store.labels):
             raise ConfigError(
-                f"mixing needs num_classes, above the greatest label, {int(self.store.labels.max())}; "
-                f"got {self.num_classes}."
+                "sampler is balanced, and the pictures have several labels each: showing one label's pictures more "
+                "often shows others more often, too. Take --class-weights balanced, and leave --sampler out."
             )
+        if self.mix is not None and not fits(self.store.labels, self.num_classes):
+            what = "the number of label columns" if is_multilabel(self.store.labels) else "above the greatest label"
+            number = self.store.labels.shape[1] if is_multilabel(self.store.labels) else int(self.store.labels.max())
+            raise ConfigError(f"mixing needs num_classes, {what}, {number}; got {self.num_classes}.")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -182,6 +190,9 @@ class TrainLoader:
     def _batches(self, epoch: int, start_step: int) -> Iterator[Batch]:
         if self.sampler == "balanced":
             showings = balanced(self.store.labels, seed=self.seed, epoch=epoch)
+        elif self.window and isinstance(self.store.images, ShardImages):
+            shards = self.store.images.shard[self.store.sources]
+            showings = windowed(shards, window=self.window, seed=self.seed, epoch=epoch)
         else:
             showings = shuffled(len(self.store), seed=self.seed, epoch=epoch)
         make = partial(self._batch, showings, self._pictures, epoch)  # the pictures move in this thread, not in several
@@ -204,7 +215,7 @@ class TrainLoader:
         own = torch.arange(stop - start)[self.rank :: sharers] if self.rank < sharers else torch.arange(0)  # its places
         labels = sent(self.store.labels[shown.rows[own]], self._place)
         if self.mix is None:
-            images, targets = self._images(pictures, shown.at(own), epoch), labels
+            images, targets = self._images(pictures, shown.at(own), epoch), targets_of(labels)
         else:
             pairing = self.mix.pairing(stop - start, image_size=self.store.size, seed=self.seed, epoch=epoch, step=step)
             images, targets = self._mixed(pairing.of(own), pictures, shown, own, epoch)
@@ -220,14 +231,13 @@ class TrainLoader:
         place[needed] = torch.arange(len(needed))
         partners = sent(place[pairing.partners], self._place)
         images = self._images(pictures, shown.at(needed), epoch)
-        labels = sent(self.store.labels[shown.rows[needed]], self._place)
-        targets = (labels[:, None] == torch.arange(self.num_classes, device=self._place)).to(torch.float32)
+        targets = shares_of(sent(self.store.labels[shown.rows[needed]], self._place), self.num_classes)
         return pairing.apply(images[: len(own)], images[partners], targets[: len(own)], targets[partners])
 
     def _images(self, pictures: Store, shown: Showings, epoch: int) -> Tensor:
         """Pictures augmented and normalised, each as it would be among any others."""
         rows = shown.rows
-        if shown.repeats.any():
+        if shown.repeats.any() or pictures.is_streamed:
             pictures, rows = pictures.showings(rows, shown.repeats), torch.arange(len(rows))
         augmented = self.augment.batch(pictures, rows, seed=self.seed, epoch=epoch)
         return self.preprocess.tensor(sent(augmented, self._place))
@@ -273,13 +283,17 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         together = self.batch_size * self.world_size
-        for start in range(0, len(self.store), together):
-            stop = min(start + together, len(self.store))
-            rows = torch.arange(start, stop)[self.rank :: self.world_size]
-            images = self.preprocess.tensor(sent(self.store.take(rows), self.device))
-            labels = sent(self.store.labels[rows], self.device)
-            sharers = min(self.world_size, stop - start)
-            yield Batch(images, labels, rows, self.store, labels, global_size=stop - start, sharers=sharers)
+        starts = range(0, len(self.store), together)
+        yield from prefetched(self._batch, starts, workers=1 if self.store.is_streamed else 0)
+
+    def _batch(self, start: int) -> Batch:
+        stop = min(start + self.batch_size * self.world_size, len(self.store))
+        rows = torch.arange(start, stop)[self.rank :: self.world_size]
+        images = self.preprocess.tensor(sent(self.store.take(rows), self.device))
+        labels = sent(self.store.labels[rows], self.device)
+        sharers = min(self.world_size, stop - start)
+        targets = targets_of(labels)
+        return Batch(images, labels, rows, self.store, targets, global_size=stop - start, sharers=sharers)
 
 
 def _check_shares(batch_size: int, rank: int, world_size: int) -> None:

@@ -50,11 +50,12 @@ class Pairing:
         Args:
             images: float (N, C, H, W), normalised; left as they are.
             partner_images: the same of the partners, row by row.
-            targets: float (N, K), such as one-hot labels.
+            targets: float (N, K), such as one-hot labels, or the ones and zeros of several labels a picture.
             partner_targets: the same of the partners.
 
         Returns:
-            The mixed images and targets. Where rows of the targets sum to one, they still do.
+            The mixed images and targets. Where rows of the targets sum to one, they still do; those of several labels
+            have each label in the shares of the pictures that have it.
 
         Example:
             >>> pairing = Pairing(torch.tensor([1, 0]), torch.tensor([0.75, 1.0]), None)
@@ -92,6 +93,10 @@ class Mix:
         Mixup: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412, Eq. 2.
         CutMix: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
         arXiv:1905.04899, Sec. 3.1.
+
+    Several labels a picture:
+        Each label of a mixed picture has the sum of the shares of those that have it, as Eq. 2 says of any vector of
+        labels; Kong et al. 2020, "PANNs", arXiv:1912.10211, train so, on sounds with several labels each.
 
     Deviation:
         The papers draw one share for a batch; here each picture has its own (timm's mode "elem"), which makes a batch

@@ -1,46 +1,28 @@
 """Which pictures may be copies of each other: the nearest in a coarse description, without comparing all with all.
 
-A description is the low frequencies of a thumbnail (a discrete cosine transform, as in pHash), kept as numbers instead
-of bits. A crop moves everything that a picture shows, so each picture also asks with some crops of itself, and with its
-mirror images; the original is then near one of them. The pictures are divided into cells by k-means, and each looks
-into the nearest cells only (an inverted file index).
+Each picture asks with descriptions (`sightline.data.description`) of itself, of some crops of itself and of their
+mirror images; the original of a cropped or mirrored copy is then near one of them. The pictures are divided into cells
+by k-means, and each looks into the nearest cells only (an inverted file index).
 
 Reference:
-    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, Sec. 3.2: pHash.
     Jégou, Douze, Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, Sec. IV: inverted files.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sightline.data.fingerprint import SIDE_PX
+from sightline.data.description import VIEWS, WHOLE, describe, mirror_signs
 
-Box = tuple[float, float, float, float]
-
-WHOLE: Box = (0.0, 1.0, 0.0, 1.0)
-# (top, bottom, left, right) in fractions of the side. Not from a paper: chosen because of 1,000 crops that took 5 to
-# 10 % of a side, or of each edge, 99 % were at least 0.93 like the nearest view; without views, like a stranger's.
-VIEWS: tuple[Box, ...] = (
-    WHOLE,
-    (0.0, 0.93, 0.0, 0.93),
-    (0.0, 0.93, 0.07, 1.0),
-    (0.07, 1.0, 0.0, 0.93),
-    (0.07, 1.0, 0.07, 1.0),
-    (0.05, 0.95, 0.05, 0.95),
-    (0.09, 0.91, 0.09, 0.91),
-)
-_FREQUENCIES = 8  # cosines along a side; of the 64 products the 35 lowest but the mean are used
 _LEAST_LIKENESS = 0.85
 _MOST_EACH = 8  # candidates of one picture
 _CELL_SIZE = 4000  # pictures in a cell, about
 _PROBES = 4  # cells that a picture looks into
 _ROUNDS = 8  # of k-means
 _CHUNK = 256  # pictures that ask at a time
+_BLOCK = 32  # of those, compared at a time, so that what their views are like stays near the processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +60,20 @@ def candidates(lumas: Tensor, *, progress: Callable[[int, int], None] | None = N
         >>> lumas = torch.randint(256, (3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
         >>> lumas[2] = lumas[0] // 2
         >>> found = candidates(lumas)
-        >>> found.first.tolist(), found.second.tolist(), found.views.tolist(), found.mirrored.tolist()
-        ([0], [2], [0], [False])
+        >>> sorted((found.first.item(), found.second.item())), found.views.tolist(), found.mirrored.tolist()
+        ([0, 2], [0], [False])
     """
     if len(lumas) < 2:
         empty = torch.empty(0, dtype=torch.int64)
         return Candidates(empty, empty, empty, empty.bool())
-    whole = describe(lumas, WHOLE)
+    (whole,) = describe(lumas, [WHOLE])
     centres = _centres(whole, max(1, round(len(whole) / _CELL_SIZE)))
-    cells = _nearest_cells(whole, centres, 1)[:, 0]
-    index = _Index(whole, centres, [torch.nonzero(cells == cell)[:, 0] for cell in range(len(centres))])
+    index = _Index.of(whole, centres)
     hits: list[tuple[Tensor, ...]] = []
-    signs, done = _mirror_signs(), 0
+    signs, done = mirror_signs(), 0
     for members in index.members:  # those of one cell look into nearly the same ones
-        for asking in torch.split(members, _CHUNK):
-            views = torch.stack([describe(lumas[asking], box) for box in VIEWS])
+        for asking in torch.split(members, _CHUNK) if len(members) else ():
+            views = describe(lumas[asking], VIEWS)
             for is_mirrored, seen in ((False, views), (True, views * signs)):
                 found = index.look_up(asking, seen)
                 hits.append((*found, torch.full_like(found[0], is_mirrored, dtype=torch.bool)))
@@ -110,46 +91,6 @@ def _each_once(first: Tensor, second: Tensor, likeness: Tensor, views: Tensor, m
     order = order[torch.argsort(keys[order], stable=True)]
     kept = order[torch.nonzero(torch.diff(keys[order], prepend=keys.new_tensor([-1])))[:, 0]]
     return Candidates(first[kept], second[kept], views[kept], mirrored[kept])
-
-
-def describe(lumas: Tensor, box: Box) -> Tensor:
-    """What a part of each picture looks like, coarsely; unmoved by brightness and contrast.
-
-    Args:
-        lumas: uint8 (N, 32, 32).
-        box: the part: (top, bottom, left, right), fractions of the side.
-
-    Returns:
-        float32 (N, 35), of length 1; 0 for a part of one colour.
-    """
-    down, across = _cosines(box[0], box[1]), _cosines(box[2], box[3])
-    grid = np.mgrid[:_FREQUENCIES, :_FREQUENCIES]
-    kept = torch.from_numpy(np.flatnonzero((grid.sum(0) < _FREQUENCIES) & (grid.sum(0) > 0)))
-    # Pictures have less of the higher frequencies, about in inverse proportion; the root gives those some of it back.
-    weights = torch.from_numpy(np.sqrt(np.hypot(*grid)).astype(np.float32)).flatten()
-    parts = []
-    for part in torch.split(lumas, 1 << 14):
-        transformed = (down @ part.float() @ across.T).flatten(1) * weights
-        parts.append(torch.nn.functional.normalize(transformed[:, kept], dim=1, eps=1e-3))
-    return torch.cat(parts) if parts else torch.empty(0, len(kept))
-
-
-def _cosines(start: float, end: float) -> Tensor:
-    """The first functions of the discrete cosine transform (type II) of an interval: (8, 32)."""
-    edges = np.linspace(0, 1, SIDE_PX + 1)
-    low, high = np.maximum(edges[:-1], start), np.minimum(edges[1:], end)
-    covered = np.clip(high - low, 0, None) / (end - start)
-    waves = np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * ((low + high) / 2 - start) / (end - start)) * covered
-    waves[1:] -= waves[1:].sum(1, keepdims=True) * covered  # so that a constant gives 0 where a pixel is cut
-    waves[1:] *= math.sqrt(2)
-    return torch.from_numpy(waves.astype(np.float32))
-
-
-def _mirror_signs() -> Tensor:
-    """What a description is multiplied by when the picture is mirrored left to right: (35,)."""
-    grid = np.mgrid[:_FREQUENCIES, :_FREQUENCIES]
-    kept = (grid.sum(0) < _FREQUENCIES) & (grid.sum(0) > 0)
-    return torch.from_numpy(np.where(grid[1][kept] % 2, -1, 1).astype(np.float32))
 
 
 # -------------------------------------------------------------------------------------------------------------- cells
@@ -188,11 +129,27 @@ class _Index:
         whole: float32 (N, 35), of the whole pictures.
         centres: float32 (cells, 35).
         members: the numbers of each cell's pictures.
+        described: float32 (members, 35), of each cell's pictures.
+        cells: int64 (N,), the cell of each picture.
+        places: int64 (N,), which of its members a picture is.
     """
 
     whole: Tensor
     centres: Tensor
     members: list[Tensor]
+    described: list[Tensor]
+    cells: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, whole: Tensor, centres: Tensor) -> "_Index":
+        """Put each picture into the nearest cell."""
+        cells = _nearest_cells(whole, centres, 1)[:, 0]
+        members = [torch.nonzero(cells == cell)[:, 0] for cell in range(len(centres))]
+        places = torch.empty_like(cells)
+        for each in members:
+            places[each] = torch.arange(len(each))
+        return cls(whole, centres, members, [whole[each] for each in members], cells, places)
 
     def look_up(self, asking: Tensor, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best hits of some pictures.
@@ -207,8 +164,10 @@ class _Index:
         nearest = _nearest_cells(views[0], self.centres, _PROBES)
         wanted = torch.zeros(len(asking), len(self.centres), dtype=torch.bool).scatter_(1, nearest, True)
         parts = [
-            self._in_cell(cell, torch.nonzero(wanted[:, cell])[:, 0], asking, views)
+            self._in_cell(cell, rows, asking, views)
             for cell in torch.nonzero(wanted.any(0))[:, 0].tolist()
+            if len(self.members[cell])
+            for rows in torch.split(torch.nonzero(wanted[:, cell])[:, 0], _BLOCK)
         ]
         row, found, likeness = (torch.cat(part) for part in zip(*parts, strict=True))
         kept = _best_of_each(row, likeness)
@@ -217,15 +176,15 @@ class _Index:
         return asking[row], found, likeness[kept], view
 
     def _in_cell(self, cell: int, rows: Tensor, asking: Tensor, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        members = self.members[cell]
-        there = self.whole[members].T
-        alike = views[0, rows] @ there
-        for view in views[1:]:
-            torch.maximum(alike, view[rows] @ there, out=alike)
-        alike[asking[rows][:, None] == members] = -1  # itself
-        best = alike.topk(min(_MOST_EACH, alike.shape[1]), dim=1)
+        seen = views[:, rows].flatten(0, 1) @ self.described[cell].T
+        alike = seen.view(len(views), len(rows), -1).amax(0)
+        own = torch.nonzero(self.cells[asking[rows]] == cell)[:, 0]
+        alike[own, self.places[asking[rows[own]]]] = -1  # itself
+        hopeful = torch.nonzero(alike.amax(1) >= _LEAST_LIKENESS)[:, 0]  # few have a hit, and to rank takes longer
+        best = alike[hopeful].topk(min(_MOST_EACH, alike.shape[1]), dim=1)
         good = best.values >= _LEAST_LIKENESS
-        return rows[:, None].expand_as(good)[good], members[best.indices][good], best.values[good]
+        row = rows[hopeful][:, None].expand_as(good)[good]
+        return row, self.members[cell][best.indices][good], best.values[good]
 
 
 def _best_of_each(row: Tensor, likeness: Tensor) -> Tensor:

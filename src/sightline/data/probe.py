@@ -19,10 +19,14 @@ class Probe:
     Args:
         channels: 1 where all of them are grey, else 3.
         typical_size: the median (height, width) in px.
+        count: how many could be read.
+        num_animated: how many of those have several frames.
     """
 
     channels: Literal[1, 3]
     typical_size: tuple[int, int]
+    count: int
+    num_animated: int
 
 
 def probe(count: int, header: Callable[[int], Header], *, most: int = PROBES) -> Probe:
@@ -48,4 +52,6 @@ def probe(count: int, header: Callable[[int], Header], *, most: int = PROBES) ->
     return Probe(
         channels=1 if all(header.is_grey for header in headers) else 3,
         typical_size=(int(np.median(heights)), int(np.median(widths))),
+        count=len(headers),
+        num_animated=sum(header.is_animated for header in headers),
     )

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from sightline.data.catalog import Catalog
 from sightline.data.finding import Finding, Kind, cases_of, counted
-from sightline.data.measure import THUMBNAIL_PX, Measures
+from sightline.data.measure import Measures
+from sightline.data.measured import THUMBNAIL_PX
 
 MOST_DEVIATIONS = 3.5  # Iglewicz and Hoaglin 1993
 DEVIATIONS_PER_MAD = 1.4826  # of a normal distribution

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sightline.data.draw import BALANCE_STREAM, epoch_order, sort_keys
+from sightline.data.draw import BALANCE_STREAM, ORDER_STREAM, SHARD_STREAM, epoch_order, sort_keys
 
 SamplerName = Literal["shuffle", "balanced"]
 
@@ -38,6 +38,34 @@ def shuffled(count: int, *, seed: int, epoch: int) -> Showings:
         tensor([2, 3, 0, 1])
     """
     return Showings(epoch_order(seed, epoch, count), torch.zeros(count, dtype=torch.int64))
+
+
+def windowed(shards: npt.NDArray[np.int32], *, window: int, seed: int, epoch: int) -> Showings:
+    """Every picture once, a few shards at a time: for pictures that are read from a disk or a server in every epoch.
+
+    The shards are put in random order, and each `window` of them in turn are shuffled together. So no picture comes
+    near one of a shard that is not in its window; with as many shards in the window as there are, it is `shuffled`.
+
+    Args:
+        shards: int (N,), in which shard each row lies.
+        window: how many are shuffled together; 1 or more.
+        seed: of the run.
+        epoch: of the run.
+
+    Example:
+        >>> windowed(np.array([0, 0, 1, 1, 2, 2]), window=2, seed=0, epoch=0).rows
+        tensor([5, 2, 3, 4, 0, 1])
+        >>> windowed(np.array([0, 0, 1, 1]), window=2, seed=0, epoch=0).rows  # of all: as `shuffled`
+        tensor([2, 3, 0, 1])
+    """
+    present, which = np.unique(shards, return_inverse=True)
+    places = np.empty(len(present), np.int64)
+    places[sort_keys(seed, epoch, torch.arange(len(present)), stream=SHARD_STREAM).argsort(stable=True).numpy()] = (
+        np.arange(len(present))
+    )
+    keys = sort_keys(seed, epoch, torch.arange(len(shards)), stream=ORDER_STREAM).numpy()
+    order = np.lexsort((keys, places[which] // window))
+    return Showings(torch.from_numpy(order), torch.zeros(len(shards), dtype=torch.int64))
 
 
 def balanced(labels: Tensor, *, seed: int, epoch: int) -> Showings:

@@ -141,6 +141,11 @@ def fits_in_memory(num_bytes: int) -> bool:
     return num_bytes <= MEMORY_FRACTION * available_bytes()
 
 
+def has_room(num_bytes: int) -> bool:
+    """Whether memory or the disk of temporary files holds so much now."""
+    return fits_in_memory(num_bytes) or num_bytes <= shutil.disk_usage(_temporary_folder()).free
+
+
 def _location(num_bytes: int, *, in_memory: bool) -> str:
     place = "in memory" if in_memory else f"in a temporary file in {_temporary_folder()}"
     return f"{place} ({in_words(num_bytes)})"
@@ -185,5 +190,6 @@ def _no_room(num_bytes: int, error: OSError | None) -> str:
         f"the decoded pictures need {in_words(num_bytes)}; free are {in_words(available_bytes())} of memory, of which "
         f"they may use {MEMORY_FRACTION:.0%}, and {in_words(shutil.disk_usage(folder).free)} in {folder}"
         + (f" ({error.strerror})" if error is not None else "")
-        + ". Set TMPDIR to a folder on a larger disk, or choose a smaller --img-size."
+        + ". Set TMPDIR to a folder on a larger disk, choose a smaller --img-size, or decode pictures as they are "
+        "needed with --stream."
     )

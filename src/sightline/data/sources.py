@@ -20,8 +20,11 @@ from sightline.data.folder import read_folder
 from sightline.data.grouping import grouped
 from sightline.data.image_folder import TABLES, read_layout, read_table_file
 from sightline.data.known import fetch, read_known
-from sightline.data.parquet import ParquetImages
+from sightline.data.mirroring import mind_signs
+from sightline.data.parquet_images import ParquetImages
 from sightline.data.published import KNOWN
+from sightline.data.shard_images import ShardImages
+from sightline.data.shards import names_shards, read_shards, shard_files
 from sightline.errors import ConfigError, DataError, nearest
 
 Data = str | Path | Arrays | MapDataset | Catalog
@@ -48,6 +51,8 @@ def open_data(
             - A CSV, JSON lines or Parquet file with columns path and label, and, where wanted, split and group; or a
               folder with metadata.csv, .jsonl or .parquet, whose column file_name names the pictures.
             - A Parquet file that holds pictures, or a folder of them, as the Hugging Face Hub stores data sets.
+            - Tar shards in WebDataset's naming: a .tar, a folder of them, "shards/train-{000..012}.tar", or the same
+              at an address, "https://host/train-{000..012}.tar".
             - A .npz or .npy file with arrays images and labels; idx files or CIFAR's binary version, or their folder.
             - A pair of arrays: uint8 images (N, H, W), (N, H, W, 1) or (N, H, W, 3), and N labels, whole numbers or
               names; or, of multi-label data, labels (N, K) of 0 and 1.
@@ -77,13 +82,32 @@ def open_data(
     """
     if isinstance(source, tuple) and class_map is not None and np.asarray(source[1]).dtype.kind in "iu":
         raise ConfigError("a class map orders classes by name, and the labels are numbers already. Leave it out.")
-    catalog = _opened(source, data_dir=data_dir, channels=channels, group_by=group_by, progress=progress)
+    if (shards := _shards_of(source)) is not None:
+        paths, root = shards
+        catalog = read_shards(
+            paths, root=root, channels=channels, class_map=class_map, group_by=group_by, progress=progress
+        )
+    else:
+        catalog = _opened(source, data_dir=data_dir, channels=channels, group_by=group_by, progress=progress)
     if len(catalog.classes) < 2:
         raise DataError(
             f"{catalog.name} has one class only, {', '.join(catalog.classes)!r}. To tell classes apart, at least two "
             "are needed."
         )
-    return catalog if class_map is None else in_order(catalog, read_class_map(class_map), source=str(class_map))
+    if class_map is not None:
+        catalog = in_order(catalog, read_class_map(class_map), source=str(class_map))
+    return catalog if isinstance(source, Catalog) else mind_signs(catalog)
+
+
+def _shards_of(source: Data) -> tuple[str | list[Path], Path | None] | None:
+    """What `read_shards` takes, and the folder; None where the source is no shards."""
+    if not isinstance(source, str | Path) or source in KNOWN:
+        return None
+    folder = Path(source).expanduser()
+    if "://" not in str(source) and folder.is_dir():
+        paths = shard_files(folder)
+        return (paths, folder) if paths else None
+    return (str(source), None) if names_shards(str(source)) else None
 
 
 def _opened(
@@ -156,7 +180,7 @@ def _with_channels(catalog: Catalog, channels: Literal[1, 3] | None) -> Catalog:
     if channels is None or channels == catalog.channels:
         return catalog
     images = catalog.images
-    if isinstance(images, FileImages | ParquetImages | DatasetImages):
+    if isinstance(images, FileImages | ParquetImages | DatasetImages | ShardImages):
         return replace(catalog, channels=channels, images=replace(images, channels=channels))
     if isinstance(images, ArrayImages):
         pixels = np.stack([decode(picture, channels=channels) for picture in images.pixels])

@@ -1,7 +1,7 @@
 """Which pictures are for training, for validation and for the test: decided once, and said in sentences."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,31 @@ def assign_splits(
             f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to train on. "
             "Their sum must be below 1."
         )
+    splits, pool = _own_splits(catalog)
+    if folds is not None and fold is not None:
+        _check_for_folds(catalog, test_fraction, has_val or has_test)
+        splits[pool], plan = _drawn_fold(catalog, pool, val_fraction, folds=folds, fold=fold, seed=seed)
+    else:
+        most = _OFFICIAL_VAL_MOST if has_test and val_fraction is None else None
+        val, test = _shares(val_fraction, test_fraction, has_val=has_val, has_test=has_test)
+        splits[pool] = draw(catalog, pool, val=val, test=test, most_val=most, seed=seed)
+        plan = _Plan({VAL: val, TEST: test}, f"drawn with seed {seed}")
+    divided = replace(catalog, splits=splits)
+    own = [f"The {_NAMES[split]} split is the data's own: {len(catalog.select(SPLITS[split])):,} pictures."
+           for split, has_own in ((VAL, has_val), (TEST, has_test)) if has_own]  # fmt: skip
+    return divided, [*own, *_said(divided, pool, plan)]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a draw was to give: the share of each held-out split, and how, in words."""
+
+    shares: dict[int, float]
+    how: str
+
+
+def _own_splits(catalog: Catalog) -> tuple[Drawn, Indices]:
+    """The splits of the data's own, in which what is unassigned trains; and what can be drawn from: what trains."""
     splits = catalog.splits.copy()
     splits[splits == UNASSIGNED] = TRAIN
     _require_whole_groups(catalog, splits)
@@ -74,27 +99,29 @@ def assign_splits(
         raise DataError(
             f"{catalog.name} has no training pictures. Put them into train/CLASS/ folders, or into CLASS/ folders."
         )
-    if folds is not None and fold is not None:
-        _check_for_folds(catalog, test_fraction, has_val or has_test)
-        tested = fold_numbers(catalog, pool, folds, seed=seed) == fold
-        splits[pool[tested]] = TEST
-        rest, val = pool[~tested], _DEFAULT_FRACTION if val_fraction is None else val_fraction
-        splits[rest] = draw(catalog, rest, val=val, test=0.0, seed=seed)
-        shares = {VAL: val, TEST: 1 / folds}
-        how = f"fold {fold} of {folds} is the test split, drawn with seed {seed}"
-    else:
-        most = _OFFICIAL_VAL_MOST if has_test and val_fraction is None else None
-        if val_fraction is None:
-            val_fraction = 0.0 if has_val else _OFFICIAL_VAL_FRACTION if has_test else _DEFAULT_FRACTION
-        if test_fraction is None:
-            test_fraction = 0.0 if has_val or has_test else _DEFAULT_FRACTION
-        splits[pool] = draw(catalog, pool, val=val_fraction, test=test_fraction, most_val=most, seed=seed)
-        shares = {VAL: val_fraction, TEST: test_fraction}
-        how = f"drawn with seed {seed}"
-    divided = replace(catalog, splits=splits)
-    own = [f"The {_NAMES[split]} split is the data's own: {len(catalog.select(SPLITS[split])):,} pictures."
-           for split, has_own in ((VAL, has_val), (TEST, has_test)) if has_own]  # fmt: skip
-    return divided, [*own, *_said(divided, pool, shares, how)]
+    return splits, pool
+
+
+def _shares(
+    val_fraction: float | None, test_fraction: float | None, *, has_val: bool, has_test: bool
+) -> tuple[float, float]:
+    """For validation and for the test: what is asked for, else what suits the splits that the data brings along."""
+    val = 0.0 if has_val else _OFFICIAL_VAL_FRACTION if has_test else _DEFAULT_FRACTION
+    test = 0.0 if has_val or has_test else _DEFAULT_FRACTION
+    return val if val_fraction is None else val_fraction, test if test_fraction is None else test_fraction
+
+
+def _drawn_fold(
+    catalog: Catalog, pool: Indices, val_fraction: float | None, *, folds: int, fold: int, seed: int
+) -> tuple[Drawn, _Plan]:
+    """One fold is the test split, and the validation split is drawn from the others."""
+    drawn = np.full(len(pool), TEST, np.uint8)
+    val = _DEFAULT_FRACTION if val_fraction is None else val_fraction
+    is_rest = fold_numbers(catalog, pool, folds, seed=seed) != fold
+    drawn[is_rest] = draw(catalog, pool[is_rest], val=val, test=0.0, seed=seed)
+    return drawn, _Plan(
+        {VAL: val, TEST: 1 / folds}, f"fold {fold} of {folds} is the test split, drawn with seed {seed}"
+    )
 
 
 def _check(catalog: Catalog, name: str, fraction: float | None, has_own: bool) -> None:
@@ -137,27 +164,27 @@ def _require_whole_groups(catalog: Catalog, splits: Drawn) -> None:
         )
 
 
-def _said(catalog: Catalog, pool: Indices, shares: dict[int, float], how: str) -> Iterator[str]:
+def _said(catalog: Catalog, pool: Indices, plan: _Plan) -> Iterator[str]:
     """What the draw did."""
     drawn = catalog.splits[pool]
-    sizes = {split: int((drawn == split).sum()) for split in shares}
+    sizes = {split: int((drawn == split).sum()) for split in plan.shares}
     taken = [f"{size:,} for {_NAMES[split]}" for split, size in sizes.items() if size]
     if taken:
         alike = (
             "in each class alike" if catalog.groups is None else "group by group, of each class as alike as they allow"
         )
         yield (
-            f"{(drawn == TRAIN).sum():,} of {len(pool):,} pictures are for training, {' and '.join(taken)}: {how}, "
-            f"{alike}."
+            f"{(drawn == TRAIN).sum():,} of {len(pool):,} pictures are for training, {' and '.join(taken)}: "
+            f"{plan.how}, {alike}."
         )
     total = catalog.class_counts(pool)
     unit = "pictures" if catalog.groups is None else "groups"
-    for split, share in shares.items():
+    for split, share in plan.shares.items():
         count = catalog.class_counts(pool[drawn == split])
         lacking = [catalog.classes[label] for label in np.flatnonzero((count == 0) & (total > 0))]
         if share > 0 and lacking:
             yield f"Too few {unit} to give any to the {_NAMES[split]} split: {', '.join(lacking)}."
-    yield from _large_groups(catalog, pool, shares)
+    yield from _large_groups(catalog, pool, plan.shares)
 
 
 def _large_groups(catalog: Catalog, pool: Indices, shares: dict[int, float]) -> Iterator[str]:

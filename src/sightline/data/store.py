@@ -18,7 +18,9 @@ from sightline.data.kept import Keeping
 from sightline.data.modes import Pixels
 from sightline.data.pile import Pile
 from sightline.data.preprocess import Interpolation, Preprocess
-from sightline.data.shelf import FixedShelf, RaggedShelf, in_words
+from sightline.data.shard_images import ShardImages
+from sightline.data.shelf import FixedShelf, RaggedShelf, has_room, in_words
+from sightline.data.streaming import Streamed, tried
 from sightline.data.threads import in_order
 from sightline.data.transfer import sent
 from sightline.errors import DataError
@@ -36,8 +38,9 @@ class Store:
     `Store.build` makes one. A row of the store is a picture; its source is the picture's index in the catalog.
 
     Args:
-        pictures: uint8 (N, H, W, C), 0-255; or, where sizes differ or they are on disk, N tensors (H, W, C).
-        labels: int64 (N,).
+        pictures: uint8 (N, H, W, C), 0-255; or, where sizes differ or they are on disk, N tensors (H, W, C); or
+            `Streamed`, which decodes them when they are asked for.
+        labels: int64 (N,); of multi-label data uint8 (N, K).
         sources: int64 (N,), the catalog's index of each row.
         size: (height, width) px of the network's input.
         interpolation: the filter that resizes to it.
@@ -45,7 +48,7 @@ class Store:
         location: where the pixels are, in words.
     """
 
-    pictures: Tensor | list[Tensor] | Pile
+    pictures: Tensor | list[Tensor] | Pile | Streamed
     labels: Tensor
     sources: npt.NDArray[np.int64]
     size: tuple[int, int]
@@ -66,6 +69,7 @@ class Store:
         progress: Progress | None = None,
         cache: bool | None = None,
         tell: Tell | None = None,
+        stream: bool | None = False,
     ) -> tuple["Store", list[Problem]]:
         """Decode pictures of a catalog.
 
@@ -82,6 +86,8 @@ class Store:
             cache: whether what is decoded is kept in `cache_folder()` for later runs, and what is there is taken; None
                 for files whose decoding takes a while. The pixels are the same.
             tell: called with what the user should know about the cache, in sentences.
+            stream: decode pictures when they are asked for and keep none; None where neither memory nor disk has room.
+                A bad one is then met when its turn comes; with `skip_bad` all are tried once, here.
 
         Returns:
             The store, and what was left out with the reasons.
@@ -97,6 +103,10 @@ class Store:
             return cls._of(catalog, wanted, preprocess, ready, f"in memory ({in_words(ready.nbytes)})"), []
 
         keeping = Keeping(preprocess, keep_margin)
+        if stream is None:
+            stream = not has_room(keeping.expected_bytes(catalog.typical_size) * len(wanted))
+        if stream:
+            return cls._streamed(catalog, wanted, keeping, threads=threads, skip_bad=skip_bad, progress=progress)
         say = tell or _tell_nobody
         filled = _from_cache(catalog, wanted, keeping, threads=threads, progress=progress, cache=cache, tell=say)
         if filled is None:
@@ -107,12 +117,32 @@ class Store:
         return cls._of(catalog, filled.kept, preprocess, filled.pictures, filled.location), filled.problems
 
     @classmethod
+    def _streamed(
+        cls,
+        catalog: Catalog,
+        wanted: npt.NDArray[np.int64],
+        keeping: Keeping,
+        *,
+        threads: int,
+        skip_bad: bool,
+        progress: Progress | None,
+    ) -> tuple["Store", list[Problem]]:
+        kept, problems = wanted, list[Problem]()
+        if skip_bad:
+            kept, problems = tried(catalog.images, wanted, keeping, threads=threads, progress=progress)
+            _require_every_class(catalog, wanted, kept, problems)
+        pictures = Streamed(catalog.images, kept, keeping, threads)
+        return cls._of(
+            catalog, kept, keeping.preprocess, pictures, "decoded as they are needed, and not kept"
+        ), problems
+
+    @classmethod
     def _of(
         cls,
         catalog: Catalog,
         kept: npt.NDArray[np.int64],
         preprocess: Preprocess,
-        pictures: Tensor | list[Tensor] | Pile,
+        pictures: Tensor | list[Tensor] | Pile | Streamed,
         location: str,
     ) -> "Store":
         return cls(
@@ -131,12 +161,19 @@ class Store:
     @property
     def is_ragged(self) -> bool:
         """Whether the pictures keep sizes of their own."""
-        return isinstance(self.pictures, list) or (isinstance(self.pictures, Pile) and self.pictures.is_ragged)
+        return isinstance(self.pictures, list) or (
+            isinstance(self.pictures, Pile | Streamed) and self.pictures.is_ragged
+        )
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether pictures are decoded when they are asked for."""
+        return isinstance(self.pictures, Streamed)
 
     @property
     def device(self) -> torch.device:
         """Where the pixels are."""
-        return _CPU if isinstance(self.pictures, list | Pile) else self.pictures.device
+        return _CPU if isinstance(self.pictures, list | Pile | Streamed) else self.pictures.device
 
     def to(self, device: torch.device) -> "Store":
         """The same store with its pixels on a device; itself where they are there already.
@@ -157,7 +194,10 @@ class Store:
             repeats: int64 (n,), below 2**31, tells the showings of one picture apart. Each has a source of its own, so
                 that it is augmented in its own way; with 0 it is the picture's.
         """
-        taken = self.take(rows) if not self.is_ragged else [self.picture(row) for row in rows.tolist()]
+        if isinstance(self.pictures, Streamed):
+            taken: Tensor | list[Tensor] = self.pictures.load(rows)
+        else:
+            taken = self.take(rows) if not self.is_ragged else [self.picture(row) for row in rows.tolist()]
         sources = self.sources[rows.numpy()] + (repeats.numpy() << _SOURCE_BITS)
         return replace(self, pictures=taken, labels=self.labels[rows], sources=sources)
 
@@ -169,6 +209,8 @@ class Store:
         """
         if isinstance(self.pictures, Pile) and not self.is_ragged:
             return self.pictures.take(rows)
+        if isinstance(self.pictures, Streamed) and not isinstance(loaded := self.pictures.load(rows), list):
+            return loaded
         return self._stacked().index_select(0, sent(rows, self.device))
 
     def picture(self, row: int) -> Tensor:
@@ -186,7 +228,7 @@ class Store:
         return self.images.name(int(self.sources[row]))
 
     def _stacked(self) -> Tensor:
-        if isinstance(self.pictures, list | Pile):
+        if isinstance(self.pictures, list | Pile | Streamed):
             raise DataError(
                 "pictures of different sizes cannot be stacked. Crop them with Augment(scale=...), "
                 "or build the store with keep_margin=None."
@@ -223,7 +265,7 @@ def _from_cache(
     images, home = catalog.images, cache_folder()
     height, width = catalog.typical_size
     is_worth = height * width * len(wanted) >= _WORTH_KEEPING_PIXELS if cache is None else cache
-    if not isinstance(images, FileImages) or home is None or not is_worth or not len(wanted):
+    if not isinstance(images, FileImages | ShardImages) or home is None or not is_worth or not len(wanted):
         return None
     try:
         cached = CachedPictures(images, wanted, keeping, home, threads=threads)
@@ -288,8 +330,8 @@ def _require_every_class(
     """Leaving bad pictures out must not make a class disappear from the training."""
     if not (catalog.splits[wanted] == SPLITS.index("train")).any():
         return
-    lost = sorted(set(catalog.labels[wanted].tolist()) - set(catalog.labels[kept].tolist()))
-    if lost:
+    lost = np.flatnonzero((catalog.class_counts(wanted) > 0) & (catalog.class_counts(kept) == 0))
+    if len(lost):
         names = ", ".join(catalog.classes[label] for label in lost)
         raise DataError(
             f"no picture of {names} can be read, so leaving out the bad ones would leave nothing of it. "

@@ -99,6 +99,7 @@ def read_parts(
         problems=tuple(problems),
         channels=channels or looks.channels,
         typical_size=looks.typical_size,
+        looks=looks,
         source_files=tuple(part.table.path for part in parts),
         notes=(*notes, *split_note, *_unlabelled(rows), *order_note(classes)),
     )

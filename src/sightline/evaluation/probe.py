@@ -29,7 +29,7 @@ class Probe:
 
     def answers(self, values: Tensor) -> Tensor:
         """The class of each row of features (N, D): int64 (N,)."""
-        return _logits((values.double() - self.mean) @ self.directions, self.weights).argmax(dim=1)
+        return logits_of((values.double() - self.mean) @ self.directions, self.weights).argmax(dim=1)
 
 
 def fit_probe(values: Tensor, labels: Tensor) -> Probe:
@@ -41,6 +41,21 @@ def fit_probe(values: Tensor, labels: Tensor) -> Probe:
         values: (N, D), N at least 1.
         labels: int64 (N,).
     """
+    mean, directions = projection(values)
+    projected = (values.double() - mean) @ directions
+    penalty = choose_penalty(projected, labels)
+    return Probe(penalty, mean, directions, solve(projected, labels, penalty=penalty))
+
+
+def projection(values: Tensor) -> tuple[Tensor, Tensor]:
+    """What brings features to mean 0 and a mean squared length of 1, along no more directions than are needed.
+
+    Args:
+        values: (N, D), N at least 1.
+
+    Returns:
+        The mean, float64 (D,), and directions, float64 (D, R): R is D, or N where that is less.
+    """
     values = values.double()
     mean = values.mean(dim=0)
     centred = values - mean
@@ -49,9 +64,7 @@ def fit_probe(values: Tensor, labels: Tensor) -> Probe:
     # of few pictures with many features, the axes of the pictures are enough.
     is_wide = values.shape[1] > len(values)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh.T if is_wide else torch.eye(values.shape[1]).double()
-    directions = axes / length
-    penalty = choose_penalty(centred @ directions, labels)
-    return Probe(penalty, mean, directions, solve(centred @ directions, labels, penalty=penalty))
+    return mean, axes / length
 
 
 def choose_penalty(values: Tensor, labels: Tensor) -> float:
@@ -75,7 +88,7 @@ def choose_penalty(values: Tensor, labels: Tensor) -> float:
             weights = solve(
                 values[~held_out], labels[~held_out], penalty=penalty, num_classes=num_classes, start=weights
             )
-            losses[number] += F.cross_entropy(_logits(values[held_out], weights), labels[held_out], reduction="sum")
+            losses[number] += F.cross_entropy(logits_of(values[held_out], weights), labels[held_out], reduction="sum")
     return PENALTIES[int(losses.argmin())]
 
 
@@ -109,7 +122,7 @@ def solve(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(_logits(values, weights), labels) + penalty / 2 * weights[:-1].square().sum()
+        value = F.cross_entropy(logits_of(values, weights), labels) + penalty / 2 * weights[:-1].square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -117,5 +130,6 @@ def solve(
     return weights.detach()
 
 
-def _logits(values: Tensor, weights: Tensor) -> Tensor:
+def logits_of(values: Tensor, weights: Tensor) -> Tensor:
+    """What a softmax makes probabilities of: (N, K), for values (N, D) and weights (D + 1, K), the biases last."""
     return values @ weights[:-1] + weights[-1]

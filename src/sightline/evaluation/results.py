@@ -11,7 +11,7 @@ from typing import Any
 from sightline.atomic import write_text
 from sightline.data.catalog import Problem
 from sightline.errors import BundleError
-from sightline.metrics import Interval, Metrics
+from sightline.metrics import ClassMetrics, Interval, LabelMetrics, Metrics, MultilabelMetrics
 from sightline.predict.answers import as_utf8
 
 
@@ -37,19 +37,38 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class ScoredLabels:
+    """One picture's labels beside those that it has.
+
+    Args:
+        source: the picture's name in its data.
+        true: its labels, in the order of the classes.
+        predicted: those that are said.
+        probabilities: of every label, in the order of the classes.
+        is_correct: whether the two are the same.
+    """
+
+    source: str
+    true: tuple[str, ...]
+    predicted: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    is_correct: bool
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found. `str()` is a short table with everything that should be known beside it.
 
     Args:
-        metrics: the scores.
-        rows: every picture's answer, in the order of the data.
+        metrics: the scores; of a bundle that says any number of labels, `MultilabelMetrics`.
+        rows: every picture's answer, in the order of the data; likewise `ScoredLabels`.
         skipped: what was left out, with reasons.
         notes: what was scored, why that, and what to beware of; sentences.
         test_looks: how often this bundle was scored on its own test split, this time included; 0 for other pictures.
     """
 
-    metrics: Metrics
-    rows: tuple[Scored, ...]
+    metrics: Metrics | MultilabelMetrics
+    rows: tuple[Scored, ...] | tuple[ScoredLabels, ...]
     skipped: tuple[Problem, ...]
     notes: tuple[str, ...]
     test_looks: int
@@ -89,7 +108,7 @@ def write_results(folder: str | Path, result: Evaluation) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "per_class.csv", _per_class_csv(result.metrics))
-        write_text(folder / "predictions.csv", _predictions_csv(result.rows))
+        write_text(folder / "predictions.csv", _predictions_csv(result))
         write_text(folder / "calibration.json", _json(calibration))
         write_text(folder / "metrics.json", _json(result.to_dict()))
     except OSError as error:
@@ -102,14 +121,19 @@ def _json(content: dict[str, Any]) -> str:
     return as_utf8(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def _per_class_csv(metrics: Metrics) -> str:
+def _per_class_csv(metrics: Metrics | MultilabelMetrics) -> str:
     header = ["class", "support", "predicted"]
     header += [name for share in ("precision", "recall", "f1") for name in (share, f"{share}_low", f"{share}_high")]
-    table = [
-        [each.name, each.support, each.predicted, *_ends(each.precision), *_ends(each.recall), *_ends(each.f1)]
-        for each in metrics.per_class
-    ]
-    return _csv(header, table)
+    if isinstance(metrics, MultilabelMetrics):
+        header += ["average_precision", "average_precision_low", "average_precision_high", "threshold", "ece"]
+    return _csv(header, [_class_row(each) for each in metrics.per_class])
+
+
+def _class_row(each: ClassMetrics) -> list[object]:
+    row = [each.name, each.support, each.predicted, *_ends(each.precision), *_ends(each.recall), *_ends(each.f1)]
+    if isinstance(each, LabelMetrics):
+        row += [*_ends(each.average_precision), f"{each.threshold:.7f}", f"{each.ece:.6f}"]
+    return row
 
 
 def _ends(share: Interval | None) -> list[str]:
@@ -117,13 +141,26 @@ def _ends(share: Interval | None) -> list[str]:
     return ["", "", ""] if share is None else [f"{value:.6f}" for value in (share.value, share.low, share.high)]
 
 
-def _predictions_csv(rows: Sequence[Scored]) -> str:
+def _predictions_csv(result: Evaluation) -> str:
+    """A row a picture; of several labels with a column for the probability of each, called `p:` and its name."""
     header = ["source", "true", "predicted", "probability", "true_probability", "is_correct"]
-    table = [
-        [row.source, row.true, row.predicted, f"{row.probability:.7f}", f"{row.true_probability:.7f}", row.is_correct]
-        for row in rows
+    if isinstance(result.metrics, MultilabelMetrics):
+        header = ["source", "true", "predicted", "is_correct", *(f"p:{name}" for name in result.metrics.classes)]
+    return _csv(header, [_picture_row(row) for row in result.rows])
+
+
+def _picture_row(row: Scored | ScoredLabels) -> list[object]:
+    if isinstance(row, ScoredLabels):
+        labels = ";".join(row.true), ";".join(row.predicted)
+        return [row.source, *labels, row.is_correct, *(f"{each:.7f}" for each in row.probabilities)]
+    return [
+        row.source,
+        row.true,
+        row.predicted,
+        f"{row.probability:.7f}",
+        f"{row.true_probability:.7f}",
+        row.is_correct,
     ]
-    return _csv(header, table)
 
 
 def _csv(header: Sequence[str], table: Sequence[Sequence[object]]) -> str:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 
 from sightline import metrics
+from sightline.bundle import Bundle
 from sightline.data.catalog import SPLITS, ArrayImages, Catalog, listed
 from sightline.data.loader import EvalLoader
 from sightline.data.sources import Arrays, Data, open_data
 from sightline.data.store import Store
 from sightline.errors import DataError
-from sightline.evaluation.results import Evaluation, Scored
+from sightline.evaluation.results import Evaluation, Scored, ScoredLabels
 from sightline.evaluation.selection import Selection, TrainingData, select
 from sightline.predict import Predictor, load
 from sightline.progress import Count
@@ -83,25 +84,25 @@ def evaluate(
         skip_bad=skip_bad,
         progress=progress,
         cache=cache,
+        stream=None,
     )
     loader = EvalLoader(store, predictor.bundle.preprocess, batch_size=batch_size, device=predictor.device)
     logits = np.concatenate([predictor.logits(batch.images) for batch in loader])
-    scores = metrics.measure(
-        logits,
-        store.labels.numpy(),
-        predictor.classes,
-        split=selection.split,
-        temperature=predictor.bundle.temperature,
-    )
+    scores = _measured(predictor.bundle, logits, store, selection.split)
     if isinstance(catalog.images, ArrayImages):
         num_learned = int((catalog.splits[selection.indices] == SPLITS.index("train")).sum()) if is_own else 0
     else:
         num_learned = training.num_trained_on(catalog, selection.indices, threads=threads)
     return Evaluation(
         metrics=scores,
-        rows=_rows(catalog, store, metrics.probabilities(logits, predictor.bundle.temperature)),
+        rows=_rows(predictor.bundle, store, predictor.bundle.probabilities(logits)),
         skipped=(*catalog.problems, *skipped),
-        notes=(*selection.notes, *_learned(selection, num_learned), *_absent(scores)),
+        notes=(
+            *selection.notes,
+            *_learned(selection, num_learned),
+            *_absent(scores),
+            *(predictor.bundle.thresholds.notes if predictor.bundle.thresholds else ()),
+        ),
         test_looks=_count_look(predictor.path) if is_own and selection.split == "test" else 0,
     )
 
@@ -109,13 +110,16 @@ def evaluate(
 def _open(data: Data, predictor: Predictor) -> Catalog:
     if isinstance(data, tuple):
         data = _with_names(data, predictor.classes)
-    return open_data(data, channels=predictor.bundle.preprocess.channels)
+    catalog = open_data(data, channels=predictor.bundle.preprocess.channels)
+    if isinstance(data, tuple) and catalog.is_multilabel and len(catalog.classes) == len(predictor.classes):
+        return replace(catalog, classes=predictor.classes)  # the columns are the bundle's class numbers
+    return catalog
 
 
 def _with_names(arrays: Arrays, classes: tuple[str, ...]) -> Arrays:
     """Labels that are the bundle's class numbers, as its class names; anything else as it is."""
     images, labels = arrays
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or not labels.size:
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.ndim != 1 or not labels.size:
         return arrays
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
@@ -147,7 +151,23 @@ def _with_classes_of(predictor: Predictor, catalog: Catalog) -> Catalog:
             f"{_names(catalog.classes)}. Rename the folders, or train on this data."
         )
     lookup = np.array([numbers[name] for name in catalog.classes], np.int64)
-    return replace(catalog, classes=predictor.classes, labels=lookup[catalog.class_numbers])
+    if not predictor.bundle.is_multilabel:
+        _require_one_class(predictor, catalog)
+        return replace(catalog, classes=predictor.classes, labels=lookup[catalog.class_numbers])
+    labels = np.zeros((len(catalog), len(predictor.classes)), np.uint8)
+    if catalog.is_multilabel:
+        labels[:, lookup] = catalog.labels
+    else:  # where each row of a table happens to have one, or a folder a class: those, and no others
+        labels[np.arange(len(catalog)), lookup[catalog.class_numbers]] = 1
+    return replace(catalog, classes=predictor.classes, labels=labels)
+
+
+def _require_one_class(predictor: Predictor, catalog: Catalog) -> None:
+    if catalog.is_multilabel:
+        raise DataError(
+            f"{catalog.name} has several labels a picture, and the bundle {predictor.path} names one class a picture. "
+            "Score it on data with one label in each row, or train a bundle on this data."
+        )
 
 
 def _names(classes: Sequence[str]) -> str:
@@ -155,12 +175,32 @@ def _names(classes: Sequence[str]) -> str:
     return ", ".join(classes[:_SHOWN]) + more
 
 
-def _rows(catalog: Catalog, store: Store, probabilities: npt.NDArray[np.float32]) -> tuple[Scored, ...]:
+def _measured(
+    bundle: Bundle, logits: npt.NDArray[np.float32], store: Store, split: str
+) -> metrics.Metrics | metrics.MultilabelMetrics:
+    labels = store.labels.numpy()
+    if bundle.thresholds is None:
+        return metrics.measure(logits, labels, bundle.classes, split=split, temperature=bundle.temperature)
+    return metrics.measure_multilabel(
+        logits,
+        labels,
+        bundle.classes,
+        split=split,
+        thresholds=bundle.thresholds.values,
+        temperature=bundle.temperature,
+    )
+
+
+def _rows(
+    bundle: Bundle, store: Store, probabilities: npt.NDArray[np.float32]
+) -> tuple[Scored, ...] | tuple[ScoredLabels, ...]:
+    if bundle.is_multilabel:
+        return _rows_of_labels(bundle, store, probabilities)
     return tuple(
         Scored(
             source=store.name(row),
-            true=catalog.classes[true],
-            predicted=catalog.classes[answer],
+            true=bundle.classes[true],
+            predicted=bundle.classes[answer],
             probability=float(probabilities[row, answer]),
             true_probability=float(probabilities[row, true]),
             is_correct=true == answer,
@@ -168,6 +208,21 @@ def _rows(catalog: Catalog, store: Store, probabilities: npt.NDArray[np.float32]
         for row, (true, answer) in enumerate(
             zip(store.labels.tolist(), probabilities.argmax(axis=1).tolist(), strict=True)
         )
+    )
+
+
+def _rows_of_labels(bundle: Bundle, store: Store, probabilities: npt.NDArray[np.float32]) -> tuple[ScoredLabels, ...]:
+    said, truth = bundle.labels_of(probabilities), store.labels.numpy() > 0
+    names = np.array(bundle.classes, object)
+    return tuple(
+        ScoredLabels(
+            source=store.name(row),
+            true=tuple(names[truth[row]]),
+            predicted=tuple(names[said[row]]),
+            probabilities=tuple(probabilities[row].tolist()),
+            is_correct=bool((said[row] == truth[row]).all()),
+        )
+        for row in range(len(store))
     )
 
 
@@ -181,7 +236,7 @@ def _learned(selection: Selection, count: int) -> list[str]:
     ]
 
 
-def _absent(scores: metrics.Metrics) -> list[str]:
+def _absent(scores: metrics.Metrics | metrics.MultilabelMetrics) -> list[str]:
     absent = [each.name for each in scores.per_class if not each.support]
     return (
         [f"No pictures of {_names(absent)}: nothing is said about {'it' if len(absent) == 1 else 'them'}."]

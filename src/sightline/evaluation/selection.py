@@ -1,6 +1,5 @@
 """Which pictures are scored: those that the training held out, wherever that can be told."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,8 @@ import numpy.typing as npt
 from sightline.bundle import Bundle
 from sightline.data.catalog import SPLITS, ArrayImages, Catalog
 from sightline.data.decode import BadImage
+from sightline.data.hashes import content_hash, pixels_hash
+from sightline.data.shard_images import ShardImages
 from sightline.data.split import assign_splits
 from sightline.errors import BundleError, ConfigError, DataError, nearest
 
@@ -66,10 +67,7 @@ class TrainingData:
     def is_of(self, catalog: Catalog) -> bool:
         """Whether a catalog holds the pictures of the training, judged by content, wherever they lie now."""
         if isinstance(catalog.images, ArrayImages):
-            return (
-                self._pixels is not None
-                and self._pixels == hashlib.sha256(np.ascontiguousarray(catalog.images.pixels).data).hexdigest()
-            )
+            return self._pixels is not None and self._pixels == pixels_hash(catalog.images)
         known = [index for index in range(len(catalog)) if catalog.images.name(index) in self._files]
         if not known:
             return False
@@ -97,6 +95,23 @@ class TrainingData:
             return 0
         with ThreadPoolExecutor(threads) as pool:
             return sum(digest in trained_on for digest in pool.map(lambda index: _sha256(catalog, index), indices))
+
+    def num_learned(self, catalog: Catalog, indices: Indices, *, threads: int) -> int | None:
+        """How many of some pictures the network has learned from; None where nobody can know.
+
+        Files are told one by one, by their content. Pictures in arrays are told as the whole that they were at the
+        training: of other arrays nobody knows whether some of them are the same.
+
+        Args:
+            catalog: the data, in any splits.
+            indices: of the pictures in question.
+            threads: how many files are read at once.
+        """
+        if isinstance(catalog.images, ArrayImages):
+            if not self.is_of(catalog) or "seed" not in self._record:
+                return None
+            return int((self.splits_of(catalog)[indices] == SPLITS.index("train")).sum())
+        return self.num_trained_on(catalog, indices, threads=threads) if self._files else None
 
 
 def select(catalog: Catalog, split: str | None) -> Selection:
@@ -126,7 +141,7 @@ def _asked(catalog: Catalog, split: str) -> Selection:
         raise ConfigError(f"there is no split {split!r}.{nearest(split, ['all', *SPLITS])}")
     indices = catalog.select(split)
     if not len(indices):
-        sizes = ", ".join(f"{sum(classes.values()):,} {name}" for name, classes in catalog.counts().items())
+        sizes = ", ".join(f"{size:,} {name}" for name, size in catalog.sizes().items())
         raise DataError(
             f"{catalog.name} has no {split} pictures; it has {sizes or 'none'}. Choose another --split, or all."
         )
@@ -142,7 +157,9 @@ def _new_pictures(catalog: Catalog) -> list[str]:
 
 def _sha256(catalog: Catalog, index: int) -> str:
     """Of a picture's content; of a file that cannot be read, nothing that any file has."""
+    if isinstance(catalog.images, ShardImages):
+        return bytes(catalog.images.sha256[index]).hex()
     try:
-        return hashlib.sha256(catalog.images.content(index)).hexdigest()
+        return content_hash(catalog.images, index).hex()
     except BadImage:
         return ""

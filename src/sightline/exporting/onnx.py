@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sightline
-from sightline.bundle import Bundle
+from sightline.bundle import MULTILABEL, Bundle
 from sightline.data.preprocess import Preprocess
 from sightline.errors import ExportError
 from sightline.models.base import Classifier
@@ -23,15 +23,18 @@ OPSET = 20  # the first with Gelu as one operator; ONNX Runtime 1.17 (January 20
 
 
 class PicturesToProbabilities(nn.Module):
-    """A bundle's whole answer as one module: normalisation, network, temperature, softmax.
+    """A bundle's whole answer as one module: normalisation, network, temperature, softmax or sigmoid.
+
+    Thresholds stay outside, as the choice of the most probable class does; the file's metadata has them.
 
     Args:
         net: in evaluation mode.
         preprocess: whose normalisation goes into the graph; resizing stays outside.
         temperature: divides the logits.
+        is_multilabel: whether each class is a question of its own: a sigmoid in place of the softmax.
 
     Shape:
-        uint8 (N, H, W, C), 0-255 -> float32 (N, num_classes), each row of sum 1.
+        uint8 (N, H, W, C), 0-255 -> float32 (N, num_classes), each row of sum 1, or of several labels of any sum.
 
     Example:
         >>> from sightline.models import zoo
@@ -44,9 +47,11 @@ class PicturesToProbabilities(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, net: Classifier, preprocess: Preprocess, *, temperature: float) -> None:
+    def __init__(
+        self, net: Classifier, preprocess: Preprocess, *, temperature: float, is_multilabel: bool = False
+    ) -> None:
         super().__init__()
-        self.net, self.temperature = net, temperature
+        self.net, self.temperature, self.is_multilabel = net, temperature, is_multilabel
         mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(-1, 1, 1)
         std = torch.tensor(preprocess.std, dtype=torch.float64).view(-1, 1, 1)
         # As in Preprocess.tensor: a product and a sum with constants rounded once.
@@ -55,7 +60,8 @@ class PicturesToProbabilities(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float() * self.scale + self.shift  # (N, C, H, W)
-        return torch.softmax(self.net(x) / self.temperature, dim=1)
+        logits = self.net(x) / self.temperature
+        return torch.sigmoid(logits) if self.is_multilabel else torch.softmax(logits, dim=1)
 
 
 def write_onnx(bundle: Bundle, path: Path) -> None:
@@ -70,7 +76,9 @@ def write_onnx(bundle: Bundle, path: Path) -> None:
         ExportError: the network has an operation that ONNX lacks, or the graph breaks ONNX's rules.
     """
     channels, height, width = bundle.preprocess.input_size
-    graph = PicturesToProbabilities(bundle.build_model(), bundle.preprocess, temperature=bundle.temperature).eval()
+    graph = PicturesToProbabilities(
+        bundle.build_model(), bundle.preprocess, temperature=bundle.temperature, is_multilabel=bundle.is_multilabel
+    ).eval()
     # Two pictures: the exporter takes a batch of one for a constant.
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     try:
@@ -105,7 +113,11 @@ def metadata(bundle: Bundle) -> dict[str, str]:
     Args:
         bundle: the source.
     """
+    several = {}
+    if bundle.thresholds is not None:
+        several = {"answer": MULTILABEL, "thresholds": json.dumps(list(bundle.thresholds.values))}
     return {
+        **several,
         "classes": json.dumps(list(bundle.classes), ensure_ascii=False),
         "model": bundle.model_name,
         "preprocess": json.dumps(bundle.preprocess.to_dict()),

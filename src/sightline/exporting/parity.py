@@ -4,8 +4,9 @@ import importlib.metadata
 import json
 import math
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class BatchParity:
     Args:
         size: pictures a batch.
         pictures: how many went through.
-        flips: how many the two call by different class names.
+        flips: how many the two call by different class names; of several labels, where they say different sets.
         max_difference: the largest absolute difference of a probability; infinite where one is not a number.
     """
 
@@ -50,12 +51,14 @@ class Parity:
 
     Args:
         batches: the comparison at each batch size; the last one saw every picture.
-        closest_call: the smallest lead of a winning class over the second, in the bundle's own answers.
+        closest_call: the smallest lead of a winning class over the second, in the bundle's own answers; of several
+            labels the smallest distance of a probability from its threshold.
         pictures: what was compared on.
         onnx_sha256: of the file.
         weights_sha256: of the bundle's weights.
         failure: what the runtime said where it would not run the file; else empty.
         tolerance: the largest difference that passes.
+        is_multilabel: whether the bundle says any number of labels.
     """
 
     batches: tuple[BatchParity, ...]
@@ -65,6 +68,7 @@ class Parity:
     weights_sha256: str
     failure: str = ""
     tolerance: float = TOLERANCE
+    is_multilabel: bool = False
 
     @property
     def flips(self) -> int:
@@ -87,9 +91,11 @@ class Parity:
         if self.failure:
             return f"ONNX Runtime does not run it: {self.failure}"
         return (
-            f"{self.flips} of {len(self.pictures.pixels)} pictures get another class than from the bundle and the "
+            f"{self.flips} of {len(self.pictures.pixels)} pictures get "
+            f"{'other labels' if self.is_multilabel else 'another class'} than from the bundle and the "
             f"largest difference of a probability is {self.max_difference:.2g} (at most {self.tolerance:.0e} passes; "
-            f"the closest call leads by {self.closest_call:.2g})"
+            f"the closest call {'lies within' if self.is_multilabel else 'leads by'} {self.closest_call:.2g}"
+            f"{' of its threshold' if self.is_multilabel else ''})"
         )
 
     def to_json(self) -> str:
@@ -126,31 +132,32 @@ def prove(bundle: Bundle, path: Path, pictures: ProofPictures, *, tolerance: flo
         tolerance: the largest difference of a probability that passes.
     """
     expected = reference(bundle, pictures)
+    thresholds = None if bundle.thresholds is None else bundle.thresholds.values
     batches: list[BatchParity] = []
     failure = ""
     try:
         session = _open_session(path)
         classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-        for size, rows in _plans(expected):
-            answers = [session.run([OUTPUT], {INPUT: pictures.pixels[part]})[0] for part in rows]
-            batches.append(
-                compare(np.concatenate(answers), expected[np.concatenate(rows)], classes, bundle.classes, size)
-            )
+        for size, rows in _plans(margins(expected, thresholds)):
+            answers = np.concatenate([session.run([OUTPUT], {INPUT: pictures.pixels[part]})[0] for part in rows])
+            truth = expected[np.concatenate(rows)]
+            batches.append(compare(answers, truth, classes, bundle.classes, size, thresholds=thresholds))
     except Exception as error:  # ONNX Runtime's errors have no other base in common
         failure = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return Parity(
         batches=tuple(batches),
-        closest_call=closest_call(expected),
+        closest_call=closest_call(expected, thresholds),
         pictures=pictures,
         onnx_sha256=file_sha256(path),
         weights_sha256=bundle.weights_sha256,
         failure=failure,
         tolerance=tolerance,
+        is_multilabel=bundle.is_multilabel,
     )
 
 
 def reference(bundle: Bundle, pictures: ProofPictures) -> Probabilities:
-    """The bundle's own answers, float32: softmax(logits / temperature).
+    """The bundle's own answers, float32: softmax(logits / temperature), or of several labels their sigmoid.
 
     Args:
         bundle: the source.
@@ -160,9 +167,10 @@ def reference(bundle: Bundle, pictures: ProofPictures) -> Probabilities:
         float32 (N, num_classes).
     """
     net = bundle.build_model()
+    to_probabilities = torch.sigmoid if bundle.is_multilabel else partial(torch.softmax, dim=1)
     with torch.inference_mode():
         parts = [
-            torch.softmax(net(bundle.preprocess.tensor(part)) / bundle.temperature, dim=1)
+            to_probabilities(net(bundle.preprocess.tensor(part)) / bundle.temperature)
             for part in np.split(pictures.pixels, range(LARGE_BATCH, len(pictures.pixels), LARGE_BATCH))
         ]
     answers: Probabilities = torch.cat(parts).numpy()
@@ -175,6 +183,8 @@ def compare(
     answer_classes: Iterable[str],
     classes: Iterable[str],
     size: int = 1,
+    *,
+    thresholds: Sequence[float] | None = None,
 ) -> BatchParity:
     """Count what differs between two tables of probabilities.
 
@@ -184,6 +194,7 @@ def compare(
         answer_classes: the K names of the file.
         classes: the K names of the bundle.
         size: of the batches that `answers` came in.
+        thresholds: K, of several labels a picture; None where the most probable class is the answer.
 
     Raises:
         ValueError: the tables have different shapes.
@@ -198,17 +209,26 @@ def compare(
     if answers.shape != expected.shape:
         raise ValueError(f"the answers have shape {answers.shape}, the bundle's {expected.shape}")
     called, truth = list(answer_classes), list(classes)
-    pairs = zip(answers.argmax(1).tolist(), expected.argmax(1).tolist(), strict=True)
-    flips = sum(called[mine] != truth[theirs] for mine, theirs in pairs)
+    if thresholds is None:
+        pairs = zip(answers.argmax(1).tolist(), expected.argmax(1).tolist(), strict=True)
+        flips = sum(called[mine] != truth[theirs] for mine, theirs in pairs)
+    else:
+        is_said = np.array(thresholds)
+        names = zip(answers >= is_said, expected >= is_said, strict=True)
+        flips = sum(
+            {called[place] for place in np.flatnonzero(mine)} != {truth[place] for place in np.flatnonzero(theirs)}
+            for mine, theirs in names
+        )
     difference = float(np.abs(answers - expected).max())
     return BatchParity(size, len(answers), flips, difference if math.isfinite(difference) else math.inf)
 
 
-def closest_call(probabilities: Probabilities) -> float:
-    """The smallest lead of a first class over a second.
+def closest_call(probabilities: Probabilities, thresholds: Sequence[float] | None = None) -> float:
+    """The smallest lead of a first class over a second, or of several labels the smallest distance from a threshold.
 
     Args:
         probabilities: (N, K).
+        thresholds: K, of several labels a picture.
 
     Returns:
         In [0, 1]; infinite where there is one class only.
@@ -217,17 +237,30 @@ def closest_call(probabilities: Probabilities) -> float:
         >>> round(closest_call(np.array([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]], np.float32)), 3)
         0.2
     """
-    return float(_leads(probabilities).min())
+    return float(margins(probabilities, thresholds).min())
 
 
-def _plans(expected: Probabilities) -> list[tuple[int, list[npt.NDArray[np.int64]]]]:
+def margins(probabilities: Probabilities, thresholds: Sequence[float] | None) -> Probabilities:
+    """How far each picture's answer is from another one: (N,).
+
+    Args:
+        probabilities: (N, K).
+        thresholds: K, of several labels a picture; None: the lead of the first class over the second.
+    """
+    if thresholds is None:
+        return _leads(probabilities)
+    distances: Probabilities = np.abs(probabilities - np.array(thresholds)).min(axis=1).astype(np.float32)
+    return distances
+
+
+def _plans(margin: Probabilities) -> list[tuple[int, list[npt.NDArray[np.int64]]]]:
     """For each batch size, the rows of each batch.
 
     The small batches get the closest calls, in which a difference would show first; where pictures are few, they come
     again.
     """
-    count = len(expected)
-    closest = np.argsort(_leads(expected), kind="stable")
+    count = len(margin)
+    closest = np.argsort(margin, kind="stable")
     plans = [(size, np.split(np.resize(closest, _ROUNDS * size), _ROUNDS)) for size in SMALL_BATCHES]
     plans.append((min(LARGE_BATCH, count), np.split(np.arange(count), range(LARGE_BATCH, count, LARGE_BATCH))))
     return plans

@@ -19,29 +19,38 @@ from sightline.metrics.classification import (
     macro_f1,
     measure,
 )
+from sightline.metrics.multilabel import LabelMetrics, MultilabelMetrics, measure_multilabel
 from sightline.metrics.proportion import Interval, McNemar, mcnemar, wilson
 from sightline.metrics.ranking import confusion_matrix, negative_log_likelihood, probabilities, ranking, top_k_correct
+from sightline.metrics.thresholds import Thresholds, choose_thresholds, fit_binary_temperature, sigmoid
 
 __all__ = [
     "NUM_BINS",
     "Bin",
     "ClassMetrics",
     "Interval",
+    "LabelMetrics",
     "McNemar",
     "Metrics",
+    "MultilabelMetrics",
+    "Thresholds",
     "balanced_accuracy",
     "brier_score",
+    "choose_thresholds",
     "class_metrics",
     "confusion_matrix",
     "expected_calibration_error",
+    "fit_binary_temperature",
     "fit_temperature",
     "macro_f1",
     "mcnemar",
     "measure",
+    "measure_multilabel",
     "negative_log_likelihood",
     "probabilities",
     "ranking",
     "reliability_bins",
+    "sigmoid",
     "top_k_correct",
     "wilson",
 ]

@@ -56,8 +56,18 @@ def reliability_bins(probabilities: Floats, labels: Integers, *, num_bins: int =
     """
     check(probabilities, labels)
     answers = probabilities.argmax(axis=1)
-    confidence = probabilities[np.arange(len(labels)), answers].astype(np.float64)
-    is_right = answers == labels
+    return binned(probabilities[np.arange(len(labels)), answers], answers == labels, num_bins=num_bins)
+
+
+def binned(stated: Floats, is_right: npt.NDArray[np.bool_], *, num_bins: int = NUM_BINS) -> tuple[Bin, ...]:
+    """Groups statements of any kind by their probability, as `reliability_bins` does with answers.
+
+    Args:
+        stated: (n,), the probability of each.
+        is_right: (n,), whether it came true.
+        num_bins: M.
+    """
+    confidence = stated.astype(np.float64)
     edges = np.linspace(0, 1, num_bins + 1)
     numbers = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
     bins = []

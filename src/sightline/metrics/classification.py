@@ -177,21 +177,34 @@ def class_metrics(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> t
         >>> print(ant.precision, ant.f1, bee.recall)  # there is no bee, and one ant was called so
         100.0% [43.9%, 100.0%] 85.7% [46.2%, 97.7%] None
     """
-    rows = []
-    for index, name in enumerate(classes):
-        hits = int(confusion[index, index])
-        support, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
-        rows.append(
-            ClassMetrics(
-                name=name,
-                support=support,
-                predicted=predicted,
-                precision=_share(hits, predicted),
-                recall=_share(hits, support),
-                f1=_f1(_share(hits, support + predicted - hits)),
-            )
+    return tuple(
+        counted(
+            name,
+            hits=int(confusion[index, index]),
+            support=int(confusion[index].sum()),
+            predicted=int(confusion[:, index].sum()),
         )
-    return tuple(rows)
+        for index, name in enumerate(classes)
+    )
+
+
+def counted(name: str, *, hits: int, support: int, predicted: int) -> ClassMetrics:
+    """The scores of one class from its counts.
+
+    Args:
+        name: of the class.
+        hits: its pictures that were called so.
+        support: its pictures.
+        predicted: the pictures that were called so.
+    """
+    return ClassMetrics(
+        name=name,
+        support=support,
+        predicted=predicted,
+        precision=_share(hits, predicted),
+        recall=_share(hits, support),
+        f1=_f1(_share(hits, support + predicted - hits)),
+    )
 
 
 def macro_f1(per_class: Sequence[ClassMetrics]) -> float:

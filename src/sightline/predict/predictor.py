@@ -18,7 +18,7 @@ from sightline.data.catalog import Problem, listed
 from sightline.data.decode import BadImage, Pixels, Source, source_name
 from sightline.errors import BundleError, ConfigError, DataError
 from sightline.models.base import Classifier
-from sightline.predict.answers import Prediction
+from sightline.predict.answers import Answer, MultilabelPrediction, Prediction
 from sightline.predict.precision import full_float32
 from sightline.runtime import choose_device
 
@@ -51,24 +51,26 @@ class Predictor:
         self.classes = bundle.classes
 
     @overload
-    def predict(self, source: Source, *, top_k: int = 5, batch_size: int = 64) -> Prediction: ...
+    def predict(self, source: Source, *, top_k: int = 5, batch_size: int = 64) -> Answer: ...
     @overload
     def predict(
         self, source: list[AnySource] | tuple[AnySource, ...], *, top_k: int = 5, batch_size: int = 64
-    ) -> list[Prediction]: ...
+    ) -> list[Answer]: ...
     def predict(
         self, source: Source | list[AnySource] | tuple[AnySource, ...], *, top_k: int = 5, batch_size: int = 64
-    ) -> Prediction | list[Prediction]:
+    ) -> Answer | list[Answer]:
         """Says what is in a picture, or in each of a list.
 
         Args:
             source: a path, the bytes of a file, a PIL image, a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4);
                 or a list or tuple of them.
-            top_k: how many classes to name; all of them where there are fewer.
+            top_k: how many classes to name; all of them where there are fewer. What of several labels is said does
+                not depend on it.
             batch_size: pictures at a time; changes no answer.
 
         Returns:
-            A prediction, or a list of them in the order of the sources.
+            A prediction, or a list of them in the order of the sources: each a `Prediction`, or a
+            `MultilabelPrediction` of a bundle that says any number of labels.
 
         Raises:
             DataError: a picture cannot be read; of a list, all bad ones are named and nothing is answered.
@@ -90,7 +92,7 @@ class Predictor:
 
     def predict_many(
         self, sources: Sequence[Source], *, top_k: int = 5, batch_size: int = 64
-    ) -> tuple[list[Prediction], list[Problem]]:
+    ) -> tuple[list[Answer], list[Problem]]:
         """As `predict` for a list, but a bad picture is listed with its reason and does not stop the others.
 
         Args:
@@ -108,7 +110,7 @@ class Predictor:
         if top_k < 1 or batch_size < 1:
             raise ConfigError(f"top_k is {top_k} and batch_size is {batch_size}; both must be 1 or more.")
         names = [_name(source, number, len(sources)) for number, source in enumerate(sources, 1)]
-        predictions: list[Prediction] = []
+        predictions: list[Answer] = []
         problems: list[Problem] = []
         done = 0
         for chunk in self._decoded(sources, batch_size):
@@ -131,17 +133,17 @@ class Predictor:
             pictures: uint8 (N, H, W, C), made by `bundle.preprocess.picture`.
 
         Returns:
-            float32 (N, K), rows summing to 1, in the order of the classes.
+            float32 (N, K), in the order of the classes; rows sum to 1, but for a multi-label bundle's.
 
         Raises:
             BundleError: the network's answers are not numbers.
         """
         batch = torch.from_numpy(np.ascontiguousarray(pictures)) if isinstance(pictures, np.ndarray) else pictures
         logits = self.logits(self.bundle.preprocess.tensor(batch.to(self.device)))
-        return metrics.probabilities(logits, self.bundle.temperature)
+        return self.bundle.probabilities(logits)
 
     def logits(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
-        """The network's outputs, before temperature and softmax.
+        """The network's outputs, before temperature and softmax or sigmoid.
 
         Args:
             images: float32 (N, C, H, W) on the predictor's device, made by `bundle.preprocess.tensor`.
@@ -181,14 +183,20 @@ class Predictor:
         except BadImage as bad:
             return bad
 
-    def _answer(self, source: str, probabilities: npt.NDArray[np.float32], top_k: int) -> Prediction:
-        order = metrics.ranking(probabilities[None], top_k)[0]
+    def _answer(self, source: str, probabilities: npt.NDArray[np.float32], top_k: int) -> Answer:
+        best_first = metrics.ranking(probabilities[None], len(self.classes))[0]
+        order = best_first[:top_k]
+        top = tuple((self.classes[index], float(probabilities[index])) for index in order)
+        if self.bundle.is_multilabel:
+            is_said = self.bundle.labels_of(probabilities[None])[0]
+            said = tuple((self.classes[index], float(probabilities[index])) for index in best_first if is_said[index])
+            return MultilabelPrediction(source=source, labels=said, top=top, probabilities=probabilities)
         return Prediction(
             source=source,
             label=self.classes[order[0]],
             index=int(order[0]),
             probability=float(probabilities[order[0]]),
-            top=tuple((self.classes[index], float(probabilities[index])) for index in order),
+            top=top,
             probabilities=probabilities,
         )
 

@@ -3,6 +3,7 @@
 import torch
 
 from sightline.data.catalog import Catalog
+from sightline.errors import ConfigError, ShapeError
 from sightline.models import zoo
 from sightline.models.base import Classifier
 from sightline.pretrained import Pretrained, Source, find_weights, load_pretrained
@@ -36,6 +37,29 @@ def weights_to_begin_with(settings: Settings, catalog: Catalog) -> tuple[Source 
         model=settings.model,
     )
     return weights, [sentence] if sentence else []
+
+
+def require_network(plan: Plan, *, num_classes: int) -> None:
+    """Refuses a plan whose network cannot be built, or does not take the pictures: before any of them is decoded.
+
+    The network is built without weights, and one picture without values goes through it.
+
+    Args:
+        plan: of the run.
+        num_classes: of the data.
+
+    Raises:
+        ConfigError: the network lacks an option that was asked for, or its pictures are too small or cannot be cropped.
+    """
+    size = plan.preprocess.input_size
+    plan.augment.check_size(size[1:])
+    options: zoo.Options = {**plan.model_options, "image_size": size[1:], "tta": plan.tta}
+    try:
+        with torch.device("meta"), torch.no_grad():
+            net = zoo.build(plan.model, num_classes=num_classes, in_channels=size[0], **options)
+            net.eval()(torch.zeros(1, *size))
+    except ShapeError as error:
+        raise ConfigError(f"img_size is {size[1]}, and {plan.model} does not take that: {error}") from None
 
 
 def first_network(plan: Plan, weights: Source | None, *, num_classes: int) -> tuple[Classifier, Pretrained | None]:

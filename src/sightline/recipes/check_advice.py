@@ -31,7 +31,7 @@ def advise(catalog: Catalog, measures: Measures, settings: Settings, runtime: Ru
     Raises:
         ConfigError: a setting is wrong.
     """
-    if catalog.is_multilabel or not len(catalog.select("train")) or not len(measures.readable):
+    if not len(catalog.select("train")) or not len(measures.readable):
         return
     weights, _ = weights_to_begin_with(settings, catalog)
     mean, std = measures.statistics(measures.readable, catalog.channels) or ((), ())

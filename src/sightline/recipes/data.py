@@ -1,7 +1,5 @@
 """The data of a run: opened, split, decoded and locked."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +12,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from sightline.atomic import write_text
 from sightline.data.animation import animation_note_of
 from sightline.data.catalog import Catalog, Problem, listed
 from sightline.data.copies import exact_copies, keep_together, kept_together, refuse_leaks
 from sightline.data.decode import BadImage
 from sightline.data.loader import TrainLoader
-from sightline.data.lock import data_lock, verify_lock
+from sightline.data.lock import lock_parts, verify_lock
+from sightline.data.lock_file import lock_digest, read_lock, write_lock
 from sightline.data.published import KNOWN
 from sightline.data.sources import Data, open_data
 from sightline.data.split import assign_splits
@@ -40,10 +38,11 @@ WHITENING_SAMPLE = 5000  # pictures; arXiv:2404.00498, Sec. 3.2
 
 
 def reopenable(data: Data) -> str | None:
-    """What opens the same data again from anywhere: a known name, or a full path."""
+    """What opens the same data again from anywhere: a known name, an address, or a full path."""
     if not isinstance(data, str | Path):
         return None
-    return str(data) if str(data) in KNOWN else str(Path(data).expanduser().resolve())
+    is_elsewhere = str(data) in KNOWN or "://" in str(data)
+    return str(data) if is_elsewhere else str(Path(data).expanduser().resolve())
 
 
 def with_full_paths(settings: Settings) -> Settings:
@@ -89,11 +88,6 @@ def split_for(opened: Catalog, settings: Settings, copies: npt.NDArray[np.int64]
 def open_split(data: Data, settings: Settings, console: Console) -> tuple[Catalog, list[str]]:
     """The catalog with its splits assigned, and sentences about how; exact copies in two splits are refused."""
     opened = open_catalog(data, settings, console)
-    if opened.is_multilabel:
-        raise DataError(
-            f"{opened.name} is multi-label data: a picture may have several of its {len(opened.classes)} classes. It "
-            "can be opened and checked; a network is trained on one class a picture. Give one label in each row."
-        )
     copies = exact_copies(opened.images, threads=settings.threads or os.cpu_count() or 1)
     catalog, notes = split_for(opened, settings, copies)
     notes += refuse_leaks(opened, catalog, copies, allowed=bool(settings.allow_leaks))
@@ -105,7 +99,22 @@ def open_split(data: Data, settings: Settings, console: Console) -> tuple[Catalo
             f"{catalog.name} has no training pictures. Add a train folder, or lower the held-out fractions."
         )
     animations = animation_note_of(opened)
-    return catalog, [*catalog.notes, *notes, *([animations] if animations else [])]
+    several = [several_note(catalog)] if catalog.is_multilabel else []
+    return catalog, [*catalog.notes, *several, *notes, *([animations] if animations else [])]
+
+
+def several_note(catalog: Catalog) -> str:
+    """What multi-label data is like, in a sentence.
+
+    Args:
+        catalog: of multi-label data.
+    """
+    labels = catalog.labels.sum(axis=1)
+    without = int((labels == 0).sum())
+    return (
+        f"A picture may have several labels: {labels.mean():.2f} on average, {labels.max()} at most, and "
+        f"{without:,} picture{'' if without == 1 else 's'} with none."
+    )
 
 
 def _require_every_class(catalog: Catalog) -> None:
@@ -155,6 +164,7 @@ def decode_all(
                     progress=bar(f"decoding {split}"),
                     cache=cache,
                     tell=lambda words: say(console, as_utf8(f"  {words}")),
+                    stream=plan.stream if split == "train" else (plan.stream and split == "test") or None,
                 )
                 skipped += problems
     for problem in skipped:
@@ -184,18 +194,15 @@ def _lock(path: Path, catalog: Catalog, skipped: list[Problem]) -> str:
                 f"the data has changed since this run began: {'; '.join(differences[:3])}. "
                 "Put it back as it was, or start a new run with another --output."
             )
-    else:
-        lock = data_lock(catalog, skipped)
-        write_text(path, json.dumps(lock, indent=1) + "\n")
-    return hashlib.sha256(json.dumps(lock, sort_keys=True).encode()).hexdigest()
+        return lock_digest(lock)
+    return write_lock(path, lock_parts(catalog, skipped))
 
 
 def _read_lock(path: Path) -> dict[str, Any]:
     try:
-        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_lock(path)
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}. Start the run again with another --output.") from error
-    return lock
 
 
 def first_pictures(loader: TrainLoader, count: int) -> torch.Tensor:

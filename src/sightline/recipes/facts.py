@@ -40,6 +40,8 @@ class Facts:
         weights: trained ones to begin with; None from scratch.
         num_layers: of their network: layers and units on the way to the head, the head among them.
         has_batch_norm: whether their network has any.
+        num_multilabel: training pictures of multi-label data, to which the class counts do not add up; None where each
+            has one class.
         asked: the user's settings. They win over every default; a recipe reads them where one default follows from
             another, as the learning rate does from the batch size.
     """
@@ -56,12 +58,18 @@ class Facts:
     weights: "Source | None" = None
     num_layers: int = 1
     has_batch_norm: bool = False
+    num_multilabel: int | None = None
     asked: Settings
 
     @property
     def num_train(self) -> int:
         """Training pictures."""
-        return sum(self.class_counts)
+        return sum(self.class_counts) if self.num_multilabel is None else self.num_multilabel
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether a picture may have several classes, or none."""
+        return self.num_multilabel is not None
 
     @property
     def num_classes(self) -> int:

@@ -27,6 +27,7 @@ from sightline.recipes.settings import Settings
 from sightline.report.figures import BLUE, INK, PALE, VERMILION
 from sightline.training.distributed import SINGLE
 from sightline.training.range_test import RangeTest, range_test
+from sightline.training.task import task_of
 
 TABLE, DRAWING = "find_lr.csv", "find_lr.png"
 
@@ -112,7 +113,9 @@ def find_lr(
         words = f"{plan.model}, {plan.options.opt}, batches of {plan.options.batch_size}"
         say(console, as_utf8(f"  {catalog.name}: {words}, on {runtime.device.type} in {runtime.precision}"))
         with bars(console) as bar:
-            test = range_test(net, loader, plan.options, runtime, progress=bar("range test"))
+            test = range_test(
+                net, loader, plan.options, runtime, task=task_of(store.labels), progress=bar("range test")
+            )
         _write(folder, test, words)
     except BaseException:
         for empty in made:
@@ -122,7 +125,8 @@ def find_lr(
     if test.suggestion is None:
         raise TrainingError(
             f"the loss falls at no rate from {test.rates[0]:g} to {test.rates[-1]:g}; {folder / DRAWING} shows it. "
-            "Look at the pictures and their labels, or take more pictures a step (--batch-size)."
+            f"With {plan.options.batch_size} pictures a step the loss is noisy: take more (--batch-size), or train "
+            f"with the planned rate of {plan.options.lr:g}. If that does not learn either, look at the labels."
         )
     return FoundRate(test, float(_digits(test.suggestion)), plan.options.lr, words, folder)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from torch import nn
-from torch.nn import functional as F
 
 from sightline.data.loader import EvalLoader, TrainLoader
 from sightline.data.store import Store
@@ -27,6 +26,7 @@ from sightline.training.options import TrainOptions
 from sightline.training.sharding import require_shardable, shard
 from sightline.training.state import Checkpoints, TrainState
 from sightline.training.sync_norm import synchronise_batch_norm
+from sightline.training.task import task_of
 from sightline.training.terminal import Terminal
 
 
@@ -53,6 +53,7 @@ def train_loader(store: Store, plan: Plan, runtime: Runtime, world: World, *, nu
         rank=world.rank,
         world_size=world.size,
         num_classes=num_classes,
+        window=plan.window,
     )
 
 
@@ -147,6 +148,7 @@ def _validator(store: Store, plan: Plan, runtime: Runtime, world: World) -> Vali
         store, plan.preprocess, batch_size=at_once(plan), device=runtime.device, rank=world.rank, world_size=world.size
     )
 
+    task = task_of(store.labels)
     fused: FusedForEvaluation | None = None
 
     def validate(net: nn.Module) -> tuple[float, float]:
@@ -158,14 +160,13 @@ def _validator(store: Store, plan: Plan, runtime: Runtime, world: World) -> Vali
         else:
             fused = fused or FusedForEvaluation(net, plan.preprocess.input_size)
             runner = fused.update(net)
-        sums = torch.zeros(2, dtype=sum_dtype(runtime.device), device=runtime.device)
+        sums = torch.zeros(3, dtype=sum_dtype(runtime.device), device=runtime.device)
         with torch.inference_mode(), runtime.autocast():
             for batch in pictures:
                 logits = runner(batch.images).float()
-                loss = F.cross_entropy(logits, batch.labels, reduction="sum")
-                correct = (logits.argmax(dim=1) == batch.labels).sum()
-                sums += torch.stack((loss.to(sums.dtype), correct.to(sums.dtype)))
-        loss_sum, num_correct = world.total(sums).tolist()
-        return loss_sum / len(store), num_correct / len(store)
+                loss = task.plain_loss(logits, batch.labels)
+                sums += torch.cat((loss[None].to(sums.dtype), task.tally(logits, batch.targets).to(sums.dtype)))
+        loss_sum, num_correct, num_asked = world.total(sums).tolist()
+        return loss_sum / len(store), num_correct / max(num_asked, 1)
 
     return validate

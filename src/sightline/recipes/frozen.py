@@ -11,6 +11,7 @@ from rich.console import Console
 from sightline.data.loader import EvalLoader
 from sightline.data.preprocess import Preprocess
 from sightline.data.store import Store
+from sightline.data.targets import is_multilabel
 from sightline.evaluation.baselines import Baseline, baselines
 from sightline.metrics import Interval
 from sightline.models.base import Classifier
@@ -54,6 +55,9 @@ def look_at_weights(
         _say_if_normalised_wrongly(net, train_store, preprocess, console)
     if val_store is None:
         return run
+    if is_multilabel(train_store.labels):
+        say(console, "  no baselines: nearest neighbours and the linear probe name one class a picture, not several")
+        return run
     run = dataclasses.replace(run, baselines=frozen_baselines(net, train_store, val_store, preprocess, runtime))
     write_run(folder, run)
     say_baselines(console, run)
@@ -78,7 +82,7 @@ def say_baselines(console: Console, run: RunFile, state: TrainState | None = Non
     if state is None:
         lines.insert(0, f"the weights as they are, on {run.baselines[0]['num_val']:,} validation pictures:")
     else:
-        accuracy = state.final_row.val_accuracy
+        accuracy = state.final_row.val_score
         lines.insert(0, f"on the validation pictures the network has {accuracy:.1%}; its weights before the training:")
         best = max(each["accuracy"] for each in run.baselines)
         if accuracy is not None and accuracy < best:

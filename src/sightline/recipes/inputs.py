@@ -93,8 +93,14 @@ def augment(choose: Chooser, facts: Facts, mean: tuple[float, ...]) -> Augment:
     else:
         why = "a mirrored picture is of the same class" if facts.hflip_ok else "a mirrored digit is another sign"
         hflip = choose("hflip", 0.5 if facts.hflip_ok else 0.0, why)
+    if hflip and not facts.hflip_ok:
+        choose.tell(
+            "beware", "mirrored", "a mirrored digit or letter is another sign; --hflip 0 leaves them as they are"
+        )
     padding, scale, ratio = _crop(choose, facts)
     reprob = choose.unless_off("reprob", 0.0)
+    jitter = choose.unless_off("color_jitter", None)
+    _require_colours(jitter, channels=len(mean))
     return Augment(
         hflip=hflip,
         crop_padding=padding,
@@ -103,8 +109,8 @@ def augment(choose: Chooser, facts: Facts, mean: tuple[float, ...]) -> Augment:
         vflip=choose.unless_off("vflip", 0.0),
         alternating_flip=alternates,
         rotation=choose.unless_off("rotation", 0.0),
-        color_jitter=choose.unless_off("color_jitter", None),
-        aa=choose.unless_off("aa", None),
+        color_jitter=jitter,
+        aa=None if (policy := choose.unless_off("aa", None)) == "none" else policy,
         reprob=reprob,
         remode=choose("remode", "const", "the mean colour") if reprob else "const",
         fill=tuple(max(0, min(255, round(255 * level))) for level in mean),
@@ -124,14 +130,24 @@ def mix(choose: Chooser) -> Mix | None:
     if not mixup and not cutmix:
         return None
     prob = choose("mixup_prob", 1.0, "every batch")
+    if not prob:
+        raise ConfigError("mixup_prob is 0: mixup or cutmix is asked for, and no batch would be mixed. Leave them out.")
     if not (mixup and cutmix):
         return Mix(mixup=mixup, cutmix=cutmix, prob=prob)
-    return Mix(
-        mixup=mixup,
-        cutmix=cutmix,
-        prob=prob,
-        switch_prob=choose("mixup_switch_prob", 0.5, "each as often as the other"),
-    )
+    switch_prob = choose("mixup_switch_prob", 0.5, "each as often as the other")
+    if switch_prob in (0, 1):
+        idle = "mixup" if switch_prob else "cutmix"
+        raise ConfigError(f"mixup_switch_prob is {switch_prob:g}: {idle} is asked for, and never used. Leave it out.")
+    return Mix(mixup=mixup, cutmix=cutmix, prob=prob, switch_prob=switch_prob)
+
+
+def _require_colours(jitter: tuple[float, float, float, float] | None, *, channels: int) -> None:
+    """Grey pictures have neither saturation nor hue to change."""
+    if jitter is not None and channels == 1 and not any(jitter[:2]) and any(jitter[2:]):
+        raise ConfigError(
+            f"color_jitter is {' '.join(f'{share:g}' for share in jitter)}, and the pictures are grey: saturation and "
+            "hue change nothing in them. Give brightness or contrast, or leave it out."
+        )
 
 
 def _crop(choose: Chooser, facts: Facts) -> tuple[int, tuple[float, float] | None, tuple[float, float]]:

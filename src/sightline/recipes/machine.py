@@ -6,6 +6,11 @@ import torch
 from torch import nn
 
 from sightline.data.augment import Augment
+from sightline.data.catalog import Catalog
+from sightline.data.kept import Keeping
+from sightline.data.shard_images import ShardImages
+from sightline.data.shelf import available_bytes, has_room, in_words
+from sightline.data.streaming import WINDOW_FRACTION, window_of
 from sightline.errors import ConfigError
 from sightline.recipes.chooser import Chooser
 from sightline.recipes.facts import Facts
@@ -15,14 +20,47 @@ from sightline.training.sync_norm import FEWEST_PICTURES, has_batch_norm
 MOST_WORKERS = 8
 
 
-def workers(choose: Chooser, facts: Facts, augment: Augment) -> int:
+def streaming(choose: Chooser, catalog: Catalog, keeping: Keeping) -> tuple[bool, int]:
+    """Whether training pictures are decoded when their batch is made, and how many shards are shuffled together.
+
+    Args:
+        choose: of the run.
+        catalog: with its splits assigned.
+        keeping: what would be kept of each picture.
+    """
+    needed = keeping.expected_bytes(catalog.typical_size) * len(catalog.select("train"))
+    if has_room(needed):
+        is_streamed = choose.unless_off("stream", False)
+    else:
+        is_streamed = choose("stream", True, f"{in_words(needed)} of decoded pictures fit neither memory nor disk")
+    if not is_streamed or not isinstance(catalog.images, ShardImages):
+        return is_streamed, 0
+    window = window_of(catalog.images, available_bytes())
+    total = len(catalog.images.shards)
+    choose.tell(
+        "window",
+        window,
+        f"of {total:,} shards, shuffled together: {WINDOW_FRACTION:.0%} of the memory is free for them",
+    )
+    return True, window
+
+
+def workers(choose: Chooser, facts: Facts, augment: Augment, *, is_streamed: bool = False) -> int:
     """Threads that prepare batches ahead of the training step.
 
     Args:
         choose: of the run.
         facts: of the run.
         augment: what they have to do.
+        is_streamed: whether pictures are decoded when their batch is made.
+
+    Raises:
+        ConfigError: fewer than none were asked for.
     """
+    if (asked := choose.asked.workers) is not None and asked < 0:
+        raise ConfigError(f"workers is {asked}; it must be 0 or more.")
+    if is_streamed:
+        return choose("workers", 2, "the next batches are read and decoded while this one is learned from")
     if facts.device == "cpu":
         return choose("workers", 0, "the training step uses every core itself")
     if augment.scale is None:
@@ -39,7 +77,7 @@ def is_compiled(choose: Chooser, facts: Facts) -> bool:
         facts: of the run.
     """
     if facts.device == "cpu":  # two cores of an AMD EPYC Zen 4, torch 2.13
-        reason = "on a CPU no gain: airbench94 in bfloat16 ran 343 GFLOP/s compiled and 380 as it is"
+        reason = "measured on a CPU: no gain, and it takes half a minute to compile"
         return choose("compile", False, reason)
     return choose("compile", False, f"on {facts.device} what it gains is not measured yet")
 

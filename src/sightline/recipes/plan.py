@@ -7,9 +7,11 @@ import torch
 
 from sightline.data.augment import Augment
 from sightline.data.catalog import Catalog
+from sightline.data.kept import Keeping
 from sightline.data.mix import Mix
 from sightline.data.preprocess import Preprocess
 from sightline.data.sampling import SamplerName
+from sightline.errors import ConfigError
 from sightline.models.base import Tta
 from sightline.models.zoo import SMALL_STEM_BELOW_PX, ZOO, Options, build
 from sightline.pretrained import Source, options_of
@@ -48,6 +50,8 @@ class Plan:
         sync_bn: whether batch norm sees the pictures of all processes.
         fsdp: whether weights and optimiser state are split over the processes.
         choices: the choices behind all this, for the terminal and the report.
+        stream: whether training pictures are decoded when their batch is made, and not kept.
+        window: how many tar shards are then shuffled together; 0: all pictures are.
     """
 
     recipe: RecipeName
@@ -65,6 +69,8 @@ class Plan:
     sync_bn: bool
     fsdp: bool
     choices: tuple[Choice, ...]
+    stream: bool = False
+    window: int = 0
 
 
 def make_plan(
@@ -105,10 +111,12 @@ def make_plan(
     preprocess = inputs.preprocess(choose, facts, catalog, img_size)
     augment = inputs.augment(choose, facts, preprocess.mean)
     mix = inputs.mix(choose)
-    sampler: SamplerName = choose.unless_off("sampler", "shuffle")
+    sampler = _sampler(choose, facts)
     options = training_options(choose, facts, catalog)
     tta: Tta = choose("tta", "none", "a prediction looks at its picture once")
-    workers = machine.workers(choose, facts, augment)
+    keep_margin = None if augment.scale is None else KEEP_MARGIN
+    is_streamed, window = machine.streaming(choose, catalog, Keeping(preprocess, keep_margin))
+    workers = machine.workers(choose, facts, augment, is_streamed=is_streamed)
     is_compiled = machine.is_compiled(choose, facts)
     sync_bn, fsdp = machine.shared(choose, facts, options, world_size, partial(build, model, **model_options))
     choose.require_all_used()
@@ -122,12 +130,14 @@ def make_plan(
         sampler=sampler,
         options=options,
         tta=tta,
-        keep_margin=None if augment.scale is None else KEEP_MARGIN,
+        keep_margin=keep_margin,
         workers=workers,
         compile=is_compiled,
         sync_bn=sync_bn,
         fsdp=fsdp,
         choices=tuple(choose.choices),
+        stream=is_streamed,
+        window=window,
     )
 
 
@@ -166,6 +176,7 @@ def facts_of(settings: Settings, catalog: Catalog, runtime: Runtime, weights: So
         weights=weights,
         num_layers=num_layers,
         has_batch_norm=has_norms,
+        num_multilabel=len(catalog.select("train")) if catalog.is_multilabel else None,
         asked=settings,
     )
 
@@ -201,6 +212,17 @@ def _model(choose: Chooser, facts: Facts) -> tuple[str, Options]:
         "memory_efficient": choose.unless_off("memory_efficient", None),
     }
     return model, {**options, **needed}
+
+
+def _sampler(choose: Chooser, facts: Facts) -> SamplerName:
+    """Every picture once an epoch, unless asked for; a balanced epoch of several labels a picture is refused."""
+    sampler: SamplerName = choose.unless_off("sampler", "shuffle")
+    if sampler == "balanced" and facts.is_multilabel:
+        raise ConfigError(
+            "sampler is balanced, and the pictures have several labels each: showing one label's pictures more often "
+            "shows others more often, too. Take --class-weights balanced, and leave --sampler out."
+        )
+    return sampler
 
 
 def _image_size(choose: Chooser, facts: Facts, model: str) -> int:

@@ -8,7 +8,7 @@ from rich.console import Console
 from sightline.data.catalog import Catalog
 from sightline.data.sources import Data
 from sightline.pretrained import Source
-from sightline.recipes.beginning import weights_to_begin_with
+from sightline.recipes.beginning import require_network, weights_to_begin_with
 from sightline.recipes.data import open_split
 from sightline.recipes.plan import Plan, make_plan
 from sightline.recipes.settings import Settings
@@ -53,6 +53,7 @@ def prepare(data: Data, settings: Settings, console: Console) -> Prepared:
     catalog, notes = open_split(data, settings, console)
     weights, at_hand = weights_to_begin_with(settings, catalog)
     plan = make_plan(settings, catalog, runtime, weights)
+    require_network(plan, num_classes=len(catalog.classes))
     return Prepared(catalog, (*notes, *at_hand), runtime, weights, plan)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from sightline.atomic import replacing
 from sightline.data.catalog import Catalog
 from sightline.data.draw import epoch_order
+from sightline.data.finding import label_of
 from sightline.data.preprocess import Preprocess
 from sightline.data.sampling import balanced, shuffled
 from sightline.data.sources import Data
@@ -102,7 +103,7 @@ def preview(
         ["as predicted", *(f"epoch {epoch + 1}" for epoch in range(epochs))],
         [
             Row(
-                as_utf8(catalog.classes[int(catalog.class_numbers[index])]),
+                as_utf8(label_of(catalog, index) or "no label"),
                 as_utf8(Path(catalog.images.name(index)).name),
                 [Frame(plan.preprocess.picture(catalog.images.read(index))), *(column[row] for column in columns)],
             )
@@ -127,7 +128,9 @@ def a_picture_of_each_class(catalog: Catalog, count: int, *, seed: int) -> npt.N
     """
     train = catalog.select("train")
     mixed = train[epoch_order(seed, 0, len(train)).numpy()]
-    labels = catalog.class_numbers[mixed]
+    labels = catalog.labels[mixed]
+    if catalog.is_multilabel:  # every set of labels is a kind of its own
+        labels = np.unique(labels, axis=0, return_inverse=True)[1]
     turn = np.zeros(len(mixed), np.int64)  # how many of the same class come before
     for label in np.unique(labels):
         turn[labels == label] = np.arange((labels == label).sum())

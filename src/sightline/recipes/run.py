@@ -24,7 +24,7 @@ from sightline.predict import Predictor, load
 from sightline.predict.answers import as_utf8
 from sightline.pretrained import Source, find_weights, spelled
 from sightline.progress import say
-from sightline.recipes.beginning import first_network, weights_to_begin_with
+from sightline.recipes.beginning import first_network, require_network, weights_to_begin_with
 from sightline.recipes.data import (
     decode_all,
     initialise_from_pictures,
@@ -136,6 +136,7 @@ def _start(
     if world.is_main:
         weights, at_hand = weights_to_begin_with(settings, catalog)
         plan = make_plan(settings, catalog, runtime, weights, world_size=world.size)
+        require_network(plan, num_classes=len(catalog.classes))
         if weights is not None:
             settings = dataclasses.replace(settings, pretrained=weights.spelled)
         folder, made = new_folder(output, f"{catalog.name}-{plan.model}", data=catalog)

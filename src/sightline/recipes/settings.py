@@ -68,7 +68,8 @@ class Settings:
         rotation: largest angle in degrees, to either side.
         color_jitter: largest change of brightness, contrast and saturation, as parts of one, and hue, as a part of the
             circle.
-        aa: "rand-m9-n2" (RandAugment), "trivial" (TrivialAugment) or "augmix-m3-w3" (AugMix), with numbers of your own.
+        aa: "rand-m9-n2" (RandAugment), "trivial" (TrivialAugment) or "augmix-m3-w3" (AugMix), with numbers of
+            your own; "none" for none.
         reprob: probability of a random erased rectangle.
         remode: what it is filled with: "const" or "pixel" (noise).
         mixup: alpha of Mixup; 0 for none.
@@ -93,6 +94,8 @@ class Settings:
         skip_bad: leave unreadable pictures out, listed in data.lock.json, instead of stopping.
         allow_leaks: train although held-out pictures are exact copies of pictures of another split.
         cache: keep decoded pictures on disk for later runs, and take those that are there; None where it saves time.
+        stream: decode pictures when their batch is made and keep none; of tar shards a few are then shuffled together.
+            None does so where neither memory nor disk has room.
         checkpoint_every: seconds between two checkpoints.
     """
 
@@ -174,4 +177,5 @@ class Settings:
     skip_bad: bool | None = None
     allow_leaks: bool | None = None
     cache: bool | None = None
+    stream: bool | None = None
     checkpoint_every: float | None = None

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 import sightline
@@ -11,6 +13,7 @@ from sightline.bundle import save_bundle
 from sightline.data.catalog import Catalog
 from sightline.data.loader import EvalLoader
 from sightline.data.store import Store
+from sightline.metrics import Thresholds
 from sightline.models import zoo
 from sightline.models.base import Classifier
 from sightline.predict.precision import full_float32
@@ -45,7 +48,7 @@ def save(
     runtime: Runtime,
     data_digest: str,
 ) -> None:
-    """Calibrates on the validation pictures and writes the bundle.
+    """Calibrates on the validation pictures, chooses the thresholds of several labels there, and writes the bundle.
 
     Args:
         folder: of the bundle.
@@ -60,7 +63,7 @@ def save(
     Raises:
         BundleError: it cannot be written.
     """
-    temperature = 1.0 if val_store is None else _fit_temperature(net, val_store, run.plan, runtime)
+    temperature, thresholds = _calibrated(net, catalog, val_store, run.plan, runtime)
     provenance = {
         "created": run.created,
         "command": run.command,
@@ -86,6 +89,7 @@ def save(
             "class_map": run.settings.class_map,
             "seed": run.plan.options.seed,
             "counts": catalog.counts(),
+            **({"pictures": catalog.sizes()} if catalog.is_multilabel else {}),
             "digest": data_digest,
         },
         "training": {
@@ -102,11 +106,26 @@ def save(
         preprocess=run.plan.preprocess,
         temperature=temperature,
         provenance=provenance,
+        thresholds=thresholds,
     )
 
 
-def _fit_temperature(net: Classifier, store: Store, plan: Plan, runtime: Runtime) -> float:
-    """The temperature of the validation pictures, in float32 as every later answer."""
+def _calibrated(
+    net: Classifier, catalog: Catalog, val_store: Store | None, plan: Plan, runtime: Runtime
+) -> tuple[float, Thresholds | None]:
+    """The temperature, and of multi-label data the thresholds, of the validation pictures."""
+    if val_store is None:
+        usual = Thresholds.usual(catalog.classes, "there are no validation pictures to choose better ones on")
+        return 1.0, usual if catalog.is_multilabel else None
+    logits, labels = _logits(net, val_store, plan, runtime), val_store.labels.numpy()
+    if not catalog.is_multilabel:
+        return metrics.fit_temperature(logits, labels), None
+    temperature = metrics.fit_binary_temperature(logits, labels)
+    return temperature, metrics.choose_thresholds(metrics.sigmoid(logits, temperature), labels, catalog.classes)
+
+
+def _logits(net: Classifier, store: Store, plan: Plan, runtime: Runtime) -> npt.NDArray[np.float32]:
+    """What the network says of the validation pictures, in float32 as every later answer."""
     net.to(runtime.device)
     with torch.inference_mode(), full_float32(runtime.device):
         logits = [
@@ -114,4 +133,5 @@ def _fit_temperature(net: Classifier, store: Store, plan: Plan, runtime: Runtime
             for batch in EvalLoader(store, plan.preprocess, batch_size=at_once(plan), device=runtime.device)
         ]
     net.to("cpu")
-    return metrics.fit_temperature(torch.cat(logits).numpy(), store.labels.numpy())
+    answers: npt.NDArray[np.float32] = torch.cat(logits).numpy()
+    return answers

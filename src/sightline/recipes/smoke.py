@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from sightline.data.catalog import ArrayImages, Catalog, FileImages, Images
+from sightline.data.catalog import ArrayImages, Catalog, FileImages, Images, Labels
 from sightline.data.modes import Pixels
+from sightline.data.shard_images import ShardImages
 from sightline.models.zoo import SMALL_STEM_BELOW_PX, ZOO
 from sightline.recipes.chooser import fitting
 from sightline.recipes.facts import Defaults, Facts
@@ -51,7 +52,8 @@ def smoke_catalog(catalog: Catalog) -> Catalog:
     """The part of a catalog that a smoke run takes: at most 256 training, 64 validation and 64 test pictures.
 
     Of each class its share, the pictures evenly spaced, the same ones every time. A class has one training picture at
-    least, as far as 256 are enough, and none for validation or test that it has no training picture of.
+    least, as far as 256 are enough, and none for validation or test that it has no training picture of. Where a picture
+    may have several classes, one of each comes first, the rest are evenly spaced.
 
     Args:
         catalog: with its splits assigned.
@@ -67,8 +69,12 @@ def smoke_catalog(catalog: Catalog) -> Catalog:
     is_learned = np.ones(len(catalog.classes), dtype=bool)
     for split, most in PICTURES.items():
         indices = catalog.select(split)
-        indices = indices[is_learned[catalog.class_numbers[indices]]]
-        taken.append(_evenly(indices, catalog.class_numbers[indices], most))
+        if catalog.is_multilabel:
+            indices = indices[~catalog.labels[indices][:, ~is_learned].any(axis=1)]
+            taken.append(_evenly_of_several(indices, catalog.labels[indices], most))
+        else:
+            indices = indices[is_learned[catalog.class_numbers[indices]]]
+            taken.append(_evenly(indices, catalog.class_numbers[indices], most))
         if split == "train":
             is_learned = catalog.class_counts(taken[0]) > 0
     chosen = np.sort(np.concatenate(taken))
@@ -98,6 +104,21 @@ def _evenly(indices: Indices, labels: Indices, most: int) -> Indices:
     return indices[np.sort(np.concatenate(places))]
 
 
+def _evenly_of_several(indices: Indices, labels: Labels, most: int) -> Indices:
+    """Some of the pictures: the first one of each class, the rarest class first, and evenly spaced ones of the rest."""
+    if len(indices) <= most:
+        return indices
+    needed: list[int] = []
+    counts = labels.sum(axis=0)
+    for label in np.argsort(counts, kind="stable").tolist():
+        if counts[label] and not labels[needed, label].any() and len(needed) < most:
+            needed.append(int(labels[:, label].argmax()))
+    others = np.setdiff1d(np.arange(len(indices)), needed)
+    places = np.concatenate([np.array(needed, np.int64), others[_spaced(len(others), most - len(needed))]])
+    chosen: Indices = indices[np.sort(places)]
+    return chosen
+
+
 def _spaced(count: int, share: int) -> Indices:
     """`share` of the numbers from 0 to `count` - 1, evenly spaced."""
     return np.arange(share, dtype=np.int64) * count // max(share, 1)
@@ -107,6 +128,8 @@ def _part(images: Images, indices: Indices) -> Images:
     """Some of the pictures, of the same kind."""
     if isinstance(images, FileImages):
         return replace(images, paths=[images.paths[index] for index in indices])
+    if isinstance(images, ShardImages):
+        return images.part(indices)
     if isinstance(images, ArrayImages):
         ends = np.searchsorted(indices, np.cumsum([length for _, length in images.sections]))
         lengths = np.diff(ends, prepend=0).tolist()

@@ -3,10 +3,11 @@
 from typing import Literal, NamedTuple
 
 from sightline.data.catalog import Catalog
-from sightline.data.imbalance import ClassWeighting, class_weights
+from sightline.data.imbalance import ClassWeighting, class_weights, positive_weights
 from sightline.errors import ConfigError
 from sightline.recipes.chooser import Chooser
 from sightline.recipes.facts import Facts
+from sightline.recipes.settings import Settings
 from sightline.training.options import LossName, OptimizerName, ScheduleName, TrainOptions
 
 
@@ -44,6 +45,9 @@ USUAL: dict[OptimizerName, Usual] = {
 
 SWA_FLOOR = 0.2  # of lr; not from a paper: so that the weights of the last epochs still differ
 
+_OF_THE_SCHEDULE = (
+    "lr", "sched", "warmup_epochs", "min_lr", "decay_epochs", "decay_milestones", "decay_rate", "layer_decay",
+)  # fmt: skip
 _HAVE_MOMENTUM = ("sgd", "momentum", "rmsprop", "muon")
 _HAVE_BETAS = ("adam", "adamw", "lion", "muon")
 _HAVE_EPS = ("rmsprop", "adagrad", "adam", "adamw", "muon")
@@ -67,6 +71,9 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
             f"head_epochs is {head_epochs}, and the run has {epochs} epochs: the head phase is a part of them. "
             "Lower --head-epochs, or raise --epochs."
         )
+    moving = epochs - head_epochs  # what the schedule runs over
+    if not moving:
+        _require_no_schedule(choose.asked, epochs)
     opt: OptimizerName = choose("opt", "adamw", "works for every network without tuning")
     usual = USUAL[opt]
     lr = choose("lr", *_rate(usual, batch_size, is_trained=facts.weights is not None))
@@ -75,9 +82,8 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
         rate, why = _rate(usual, batch_size, is_trained=False)
         head_lr = choose("head_lr", rate, f"{why}: the head is not trained yet")
     sched: ScheduleName = choose("sched", "onecycle", "the shortest way to a good score (Smith 2018, arXiv:1803.09820)")
-    moving = epochs - head_epochs  # what the schedule runs over
     warmup = round(0.2 * moving, 4) if sched == "onecycle" else 0.0
-    loss: LossName = choose.unless_off("loss", "cross_entropy")
+    loss = _loss(choose, facts)
     falls = sched in ("step", "multistep")
     swa_epochs = choose.unless_off("swa_epochs", 0)
     return TrainOptions(
@@ -101,7 +107,7 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
         head_lr=head_lr,
         freeze_bn=_freeze_bn(choose, facts),
         loss=loss,
-        smoothing=choose("smoothing", 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)"),
+        smoothing=_smoothing(choose, facts),
         focal_gamma=choose("focal_gamma", 2.0, "the paper's (arXiv:1708.02002)") if loss == "focal" else 2.0,
         class_weights=_class_weights(choose, facts, catalog),
         clip_grad=choose.unless_off("clip_grad", None),
@@ -112,6 +118,36 @@ def training_options(choose: Chooser, facts: Facts, catalog: Catalog) -> TrainOp
         seed=choose("seed", 0, "the same seed gives the same run"),
         checkpoint_every_s=choose("checkpoint_every", 30.0, "what a kill can cost"),
     )
+
+
+def _require_no_schedule(asked: Settings, epochs: int) -> None:
+    """Where the head learns alone from first to last, at a rate of its own, what is said of the rest has no effect."""
+    idle = [name for name in _OF_THE_SCHEDULE if getattr(asked, name) is not None]
+    if idle:
+        raise ConfigError(
+            f"{idle[0]}: asked for, and without effect where the head learns alone for all of {epochs} epochs, at "
+            "head_lr. Raise --epochs, lower --head-epochs, or leave it out."
+        )
+
+
+def _loss(choose: Chooser, facts: Facts) -> LossName:
+    """Cross-entropy; of multi-label data a yes-or-no question a label."""
+    if not facts.is_multilabel:
+        return choose.unless_off("loss", "cross_entropy")
+    if choose.asked.loss == "cross_entropy":
+        raise ConfigError(
+            "loss is cross_entropy, and the pictures may have several labels each: its softmax shares one whole among "
+            "them. Take --loss bce, a yes-or-no question a label, or --loss focal; or leave it out."
+        )
+    loss: LossName = "bce"
+    return choose.over_recipe("loss", loss, "a picture may have several labels: a yes-or-no question each")
+
+
+def _smoothing(choose: Chooser, facts: Facts) -> float:
+    if facts.is_multilabel:
+        why = "none: most answers are no, and s / 2 towards yes would say each label of many pictures"
+        return choose.over_recipe("smoothing", 0.0, why)
+    return choose("smoothing", 0.1, "against overconfidence (Szegedy et al. 2015, Sec. 7)")
 
 
 def _freeze_bn(choose: Chooser, facts: Facts) -> bool:
@@ -206,12 +242,15 @@ def _class_weights(choose: Chooser, facts: Facts, catalog: Catalog) -> tuple[flo
         )
     if kind == "none":
         return None
-    weights = class_weights(facts.class_counts, kind)
+    if facts.is_multilabel:
+        weights, what = positive_weights(facts.class_counts, facts.num_train, kind), "of yes, against 1 of no"
+    else:
+        weights, what = class_weights(facts.class_counts, kind), ""
     least, most = min(weights), max(weights)
     classes = catalog.classes
     choose.tell(
         "class weights",
         f"{least:.3g} ({classes[weights.index(least)]}) to {most:.3g} ({classes[weights.index(most)]})",
-        "of the numbers of training pictures",
+        "of the numbers of training pictures" + (f": {what}" if what else ""),
     )
     return weights

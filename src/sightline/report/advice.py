@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sightline.report.contents import Contents
 from sightline.report.scores import Scores, confused_pairs
+from sightline.training.task import WORDS
 
 WIDE_INTERVAL = 0.04  # of accuracy, low to high: plus or minus two points
 FEW_PICTURES = 30  # of a class in the scored split: one picture moves its recall by 3 points
@@ -78,7 +79,7 @@ def _copies(contents: Contents) -> Iterator[Advice]:
 
 
 def _unscored(contents: Contents) -> Iterator[Advice]:
-    scores = contents.scores
+    scores = contents.scores or contents.labels
     if scores is None:
         gap = contents.gaps["metrics.json"]
         yield Advice("There is no score yet.", f"{gap.reason} Run {gap.command}")
@@ -121,17 +122,18 @@ def _wide_interval(contents: Contents) -> Iterator[Advice]:
 
 
 def _curves(contents: Contents) -> Iterator[Advice]:
-    rows = [(row, row.val_loss, row.val_accuracy) for row in contents.history or ()]
-    seen = [(row, loss, accuracy) for row, loss, accuracy in rows if loss is not None and accuracy is not None]
+    rows = [(row, row.val_loss, row.val_score) for row in contents.history or ()]
+    seen = [(row, loss, score) for row, loss, score in rows if loss is not None and score is not None]
     if not seen:
         return
-    last, last_loss, accuracy = seen[-1]
+    last, last_loss, score = seen[-1]
     best, lowest, _ = min(seen, key=lambda each: each[1])
-    gap = last.train_accuracy - accuracy
+    gap = last.train_score - score
+    words = WORDS.get(last.score, last.score)
     if gap > GAP:
         yield Advice(
             "It learns the training pictures by heart.",
-            f"Training accuracy is {last.train_accuracy:.1%}, validation accuracy {accuracy:.1%}: {gap * 100:.0f} "
+            f"Training {words} is {last.train_score:.1%}, validation {words} {score:.1%}: {gap * 100:.0f} "
             "points lower. More pictures help most; then stronger augmentation, more weight decay, a smaller model.",
         )
     if last_loss > LOSS_RISE * lowest:
@@ -145,7 +147,7 @@ def _curves(contents: Contents) -> Iterator[Advice]:
         yield Advice(
             "It had not finished learning.",
             f"From epoch {earlier[0].epoch} to {last.epoch} the validation loss still fell from {earlier[1]:.3f} to "
-            f"{lowest:.3f}, and training accuracy is {_points(gap)} validation's. Train for more "
+            f"{lowest:.3f}, and training {words} is {_points(gap)} validation's. Train for more "
             "epochs, or take a larger model.",
         )
 
@@ -170,7 +172,8 @@ def _imbalance(contents: Contents) -> Iterator[Advice]:
     (least, rare), (most, common) = min(present), max(present)
     if most < IMBALANCE * least:
         return
-    recalls = {row.name: row.recall for row in (contents.scores.per_class if contents.scores else ())}
+    scores = contents.scores or contents.labels
+    recalls = {row.name: row.recall for row in (scores.per_class if scores else ())}
     recall = recalls.get(rare)
     found = f" Of “{rare}”, {recall.value:.0%} are found." if recall else ""
     yield Advice(
@@ -200,7 +203,7 @@ def _weak_class(contents: Contents) -> Iterator[Advice]:
 
 
 def _few_pictures(contents: Contents) -> Iterator[Advice]:
-    scores = contents.scores
+    scores = contents.scores or contents.labels
     few = [(row.support, row.name) for row in (scores.per_class if scores else ()) if row.support < FEW_PICTURES]
     if scores is not None and few:
         least, name = min(few)
@@ -239,6 +242,16 @@ def _points(gap: float) -> str:
         return "no higher than"
     return f"{points} {'point' if points == 1 else 'points'} {'above' if gap > 0 else 'below'}"
 
+
+SHARED_RULES: tuple[Callable[[Contents], Iterator[Advice]], ...] = (
+    _copies,
+    _unscored,
+    _refused,
+    _curves,
+    _imbalance,
+    _few_pictures,
+)
+"""Those that hold whether a picture has one class or several labels."""
 
 _RULES: tuple[Callable[[Contents], Iterator[Advice]], ...] = (
     _copies,

@@ -18,6 +18,7 @@ from sightline.report.template import template
 from sightline.report.thumbnails import thumbnail
 
 CASES_SHOWN = 24  # of a finding, with thumbnails
+SUSPECTS_SHOWN = 60  # of suspicious labels: each is one picture, and every one has to be looked at
 CASES_LISTED = 200  # and further ones by name
 PICTURES_SHOWN = 6  # of a case
 MOST_BYTES = 6_000_000  # of all thumbnails; beyond, names alone
@@ -114,7 +115,8 @@ class ShownFinding:
 
 def _shown(finding: Finding, room: _Room) -> ShownFinding:
     has_pictures = finding.kind != "unreadable"
-    pictured = finding.cases[:CASES_SHOWN] if has_pictures else ()
+    shown = SUSPECTS_SHOWN if finding.kind == "suspect_label" else CASES_SHOWN
+    pictured = finding.cases[:shown] if has_pictures else ()
     rest = finding.cases[len(pictured) :]
     return ShownFinding(
         kind=finding.kind,

@@ -43,6 +43,8 @@ class CheckResult:
         findings: what is wrong or odd, errors first.
         advice: on size, crops and network.
         fixed: what was written where, in sentences; empty where nothing was to be.
+        num_pictures: of the catalog.
+        suspects: who judged the labels, how far it agrees, and the estimated noise, as JSON; None where nobody did.
     """
 
     name: str
@@ -55,6 +57,7 @@ class CheckResult:
     advice: tuple[Advice, ...]
     fixed: tuple[str, ...] = ()
     num_pictures: int = 0
+    suspects: Mapping[str, Any] | None = None
 
     @property
     def has_leak(self) -> bool:
@@ -89,6 +92,7 @@ class CheckResult:
             "counts": {split: dict(by_class) for split, by_class in self.counts.items()},
             "figures": asdict(self.figures),
             "findings": [finding.to_dict() for finding in self.findings],
+            "suspects": None if self.suspects is None else dict(self.suspects),
             "advice": [asdict(each) for each in self.advice],
             "fixed": list(self.fixed),
             "has_leak": self.has_leak,

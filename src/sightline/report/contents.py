@@ -14,7 +14,9 @@ from statistics import median
 from typing import Any, TypeVar
 
 from sightline.bundle import Bundle, open_bundle
+from sightline.data.catalog import Problem
 from sightline.report.datarecord import DataRecord, read_data
+from sightline.report.label_scores import LabelAnswers, LabelScores, read_label_answers, read_label_scores
 from sightline.report.scores import Calibration, Mistakes, Scores, read_calibration, read_mistakes, read_scores
 from sightline.training.events import read_history
 from sightline.training.state import HistoryRow
@@ -50,7 +52,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that the report shows; None where a file is missing or damaged, and `gaps` has it by its name."""
+    """Everything that the report shows; None where a file is missing or damaged, and `gaps` has it by its name.
+
+    Of a bundle that says any number of labels, `labels` and `answers` take the place of `scores` and `mistakes`.
+    """
 
     bundle: Bundle
     history: tuple[HistoryRow, ...] | None
@@ -60,6 +65,8 @@ class Contents:
     mistakes: Mistakes | None
     data: DataRecord | None
     gaps: Mapping[str, Gap]
+    labels: LabelScores | None = None
+    answers: LabelAnswers | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -98,16 +105,25 @@ def read_contents(bundle_path: str | Path) -> Contents:
         gaps[name] = Gap(reason, command)
         return None
 
-    scores = read("metrics.json", evaluate, lambda path: read_scores(json.loads(path.read_bytes()), bundle.classes))
+    scores, labels, mistakes, answers = None, None, None, None
+    if bundle.is_multilabel:
+        labels = read("metrics.json", evaluate, lambda path: read_label_scores(_json(path), bundle.classes))
+        answers = read("predictions.csv", evaluate, lambda path: read_label_answers(_text(path), bundle.classes))
+    else:
+        scores = read("metrics.json", evaluate, lambda path: read_scores(_json(path), bundle.classes))
+        mistakes = read("predictions.csv", evaluate, lambda path: read_mistakes(_text(path), most=MAX_MISTAKES))
+    refused = () if (scored := scores or labels) is None else scored.refused
     return Contents(
         bundle=bundle,
         history=read("history.csv", train, _history),
         timing=read("timing.csv", train, _timing),
         scores=scores,
-        calibration=read("calibration.json", evaluate, lambda path: read_calibration(json.loads(path.read_bytes()))),
-        mistakes=read("predictions.csv", evaluate, lambda path: read_mistakes(_text(path), most=MAX_MISTAKES)),
-        data=read("data.lock.json", train, lambda path: _data(path, bundle, scores)),
+        calibration=read("calibration.json", evaluate, lambda path: read_calibration(_json(path))),
+        mistakes=mistakes,
+        data=read("data.lock.json", train, lambda path: _data(path, bundle, refused)),
         gaps=gaps,
+        labels=labels,
+        answers=answers,
     )
 
 
@@ -132,9 +148,14 @@ def data_word(bundle: Bundle) -> str:
     return shlex.quote(str(source)) if source else "DATA"
 
 
-def _data(path: Path, bundle: Bundle, scores: Scores | None) -> DataRecord:
-    counts = section(bundle, "data").get("counts") or {}
-    return read_data(path.read_bytes(), bundle.classes, counts=counts, also_refused=scores.refused if scores else ())
+def _data(path: Path, bundle: Bundle, refused: tuple[Problem, ...]) -> DataRecord:
+    told = section(bundle, "data")
+    counts, pictures = told.get("counts") or {}, told.get("pictures")
+    return read_data(path.read_bytes(), bundle.classes, counts=counts, pictures=pictures, also_refused=refused)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
 
 
 def _text(path: Path) -> str:

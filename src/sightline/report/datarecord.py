@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightline.data.catalog import SPLITS, Problem
+from sightline.data.labelling import SEPARATOR
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,12 @@ class DataRecord:
 
     Args:
         name: of the known set, or of the folder.
-        counts: split -> class -> pictures; splits in the usual order.
+        counts: split -> class -> pictures; splits in the usual order. A picture of several labels counts for each.
         refused: files that were left out.
         leaked: held-out files whose very content is among the training files too.
         contradictions: pairs of files with the same content and different labels.
         sha256: of `data.lock.json`, in hexadecimal.
+        pictures: split -> pictures, where they may have several labels; None where the counts add up to them.
     """
 
     name: str
@@ -29,15 +31,28 @@ class DataRecord:
     leaked: tuple[str, ...]
     contradictions: tuple[tuple[str, str], ...]
     sha256: str
+    pictures: Mapping[str, int] | None = None
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """The pictures of each split."""
+        if self.pictures is not None:
+            return self.pictures
+        return {split: sum(classes.values()) for split, classes in self.counts.items()}
 
     @property
     def num_used(self) -> int:
         """The pictures of all splits."""
-        return sum(sum(classes.values()) for classes in self.counts.values())
+        return sum(self.totals.values())
 
 
 def read_data(
-    content: bytes, classes: Sequence[str], *, counts: Mapping[str, Any], also_refused: Sequence[Problem] = ()
+    content: bytes,
+    classes: Sequence[str],
+    *,
+    counts: Mapping[str, Any],
+    pictures: Mapping[str, Any] | None = None,
+    also_refused: Sequence[Problem] = (),
 ) -> DataRecord:
     """Takes the record from the content of `data.lock.json`.
 
@@ -45,6 +60,7 @@ def read_data(
         content: of the file.
         classes: of the bundle.
         counts: split -> class -> pictures, for data that did not come as files.
+        pictures: split -> pictures, of data with several labels a picture; None of one class a picture.
         also_refused: files that a later evaluation left out.
 
     Raises:
@@ -56,18 +72,20 @@ def read_data(
     known = {problem.path for problem in refused}
     return DataRecord(
         name=str(lock["name"]),
-        counts=_in_order(counts if files is None else _count(files), classes),
+        counts=_in_order(counts if files is None else _count(files, is_several=pictures is not None), classes),
         refused=tuple(refused) + tuple(problem for problem in also_refused if problem.path not in known),
         leaked=_leaked(files or ()),
         contradictions=_contradictions(files or ()),
         sha256=hashlib.sha256(content).hexdigest(),
+        pictures=None if pictures is None else {split: int(pictures[split]) for split in SPLITS if split in pictures},
     )
 
 
-def _count(files: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+def _count(files: Sequence[Mapping[str, str]], *, is_several: bool) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in files:
-        counts[row["split"]][row["label"]] += 1
+        for label in row["label"].split(SEPARATOR) if is_several else [row["label"]]:
+            counts[row["split"]][label] += 1
     return counts
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sightline.report.scores import Calibration
 from sightline.training.state import HistoryRow
+from sightline.training.task import WORDS
 
 BLUE = "#0072b2"
 VERMILION = "#d55e00"
@@ -31,7 +32,7 @@ PALE = "#9aa5b1"
 
 _FONT = "DejaVu Sans"  # comes with matplotlib: what text is measured with
 _PAGE_FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'"  # what it is shown in
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
     "font.size": 9.0,
@@ -86,7 +87,7 @@ def plain(text: str, *, limit: int = 28) -> str:
 
 
 def curves(history: Sequence[HistoryRow]) -> tuple[Drawing, ...]:
-    """Loss, accuracy and learning rate against the epoch.
+    """Loss, score and learning rate against the epoch.
 
     Args:
         history: one row or more.
@@ -94,41 +95,44 @@ def curves(history: Sequence[HistoryRow]) -> tuple[Drawing, ...]:
     epochs = [row.epoch for row in history]
     train_loss = [row.train_loss for row in history]
     val_loss = [row.val_loss for row in history]
-    train_accuracy = [row.train_accuracy for row in history]
-    val_accuracy = [row.val_accuracy for row in history]
+    train_score = [row.train_score for row in history]
+    val_score = [row.val_score for row in history]
+    score = WORDS.get(history[0].score, history[0].score)
     rates = [row.learning_rate for row in history]
     return (
         _curve("Loss", epochs, train_loss, val_loss, percent=False),
-        _curve("Accuracy", epochs, train_accuracy, val_accuracy, percent=True),
+        _curve(score[0].upper() + score[1:], epochs, train_score, val_score, percent=True),
         _rate_curve(epochs, rates),
     )
 
 
-def reliability(calibration: Calibration) -> Drawing:
+def reliability(calibration: Calibration, *, is_multilabel: bool = False) -> Drawing:
     """Accuracy against stated probability, and under it how many pictures each point stands for.
 
     Args:
         calibration: the bins.
+        is_multilabel: whether they are of labels that are there or not, and of questions in the place of pictures.
     """
+    came_true, counted = ("there", "questions") if is_multilabel else ("right", "pictures")
     bins = calibration.bins
     stated, right = [each.confidence for each in bins], [each.accuracy.value for each in bins]
     reach = [[each.accuracy.value - each.accuracy.low, each.accuracy.high - each.accuracy.value] for each in bins]
     middles, widths = [(each.lower + each.upper) / 2 for each in bins], [each.upper - each.lower for each in bins]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 4.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
         top.plot([0, 1], [0, 1], color=PALE, linestyle=(0, (4, 3)), linewidth=1.2)
         whiskers = {"elinewidth": 1, "capsize": 2, "yerr": np.clip(reach, 0, None).T}
         top.errorbar(stated, right, color=BLUE, marker="o", markersize=4.5, linewidth=1.4, **whiskers)
-        top.set(ylim=(-0.02, 1.02), xlim=(-0.02, 1.02), ylabel="really right")
+        top.set(ylim=(-0.02, 1.02), xlim=(-0.02, 1.02), ylabel=f"really {came_true}")
         bottom.bar(middles, [each.count for each in bins], width=0.9 * np.array(widths), color=BLUE, alpha=0.75)
-        bottom.set(ylabel="pictures", xlabel="probability stated")
+        bottom.set(ylabel=counted, xlabel="probability stated")
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axis in (top.xaxis, top.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        uri = _uri(figure)
+        uri = uri_of(figure)
     words = "; ".join(
-        f"stated {each.confidence:.0%}, right {each.accuracy.value:.0%} of {each.count:,}" for each in bins
+        f"stated {each.confidence:.0%}, {came_true} {each.accuracy.value:.0%} of {each.count:,}" for each in bins
     )
     return Drawing(uri, f"Reliability diagram. {words}.")
 
@@ -143,7 +147,7 @@ def confusion_map(confusion: NDArray[np.int64], classes: Sequence[str]) -> Drawi
     count = len(classes)
     size = float(np.clip(360 / count, 3.0, 9.0))  # points: the labels just do not touch
     names = [plain(name, limit=24) for name in classes]
-    with mpl.rc_context({**_STYLE, "axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
+    with mpl.rc_context({**STYLE, "axes.grid": False, "axes.spines.left": False, "axes.spines.bottom": False}):
         figure = Figure(figsize=(10, 9.6), layout="constrained")
         axes = figure.subplots()
         axes.imshow(cell_colours(confusion), interpolation="none", aspect="equal")
@@ -154,7 +158,7 @@ def confusion_map(confusion: NDArray[np.int64], classes: Sequence[str]) -> Drawi
         axes.tick_params(axis="x", rotation=90, bottom=False)
         axes.tick_params(axis="both", length=0, pad=2)
         axes.set(xlabel="predicted", ylabel="true")
-        uri = _uri(figure)
+        uri = uri_of(figure)
     right = int(np.trace(confusion))
     return Drawing(
         uri, f"Confusion matrix of {count} classes: {right:,} of {int(confusion.sum()):,} pictures on the diagonal."
@@ -194,7 +198,7 @@ def _curve(
     seen = [math.nan if value is None else value for value in val]
     if not all(math.isnan(value) for value in seen):
         lines.append(("validation", seen, VERMILION))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(title, epochs)
         for name, values, colour in lines:
             axes.plot(epochs, values, color=colour, label=name, marker="o" if len(epochs) < 3 else None, markersize=5)
@@ -202,18 +206,18 @@ def _curve(
         if percent:
             low, high = axes.get_ylim()
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low > 0.05 else 1))
-        uri = _uri(figure)
+        uri = uri_of(figure)
     words = [f"{name} {_shown(values[0], percent)} to {_shown(values[-1], percent)}" for name, values, _ in lines]
     return Drawing(uri, f"{title} by epoch, first to last of {len(epochs)}: {'; '.join(words)}.")
 
 
 def _rate_curve(epochs: Sequence[int], rates: Sequence[float]) -> Drawing:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes("Learning rate", epochs)
         axes.plot(epochs, rates, color="#52606d", marker="o" if len(epochs) < 3 else None, markersize=5)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=False)
-        uri = _uri(figure)
+        uri = uri_of(figure)
     return Drawing(uri, f"Learning rate at the end of each epoch: highest {max(rates):.3g}, last {rates[-1]:.3g}.")
 
 
@@ -232,7 +236,7 @@ def _shown(value: float, percent: bool) -> str:
     return f"{value:.1%}" if percent else f"{value:.3f}"
 
 
-def _uri(figure: Figure) -> str:
+def uri_of(figure: Figure) -> str:
     """The figure as a data URI of SVG."""
     text = io.StringIO()
     with warnings.catch_warnings():

@@ -6,24 +6,26 @@ Every value is escaped on its way into the template: class names and paths are w
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import sightline
 from sightline.atomic import write_text
-from sightline.errors import BundleError, DataError
+from sightline.errors import BundleError
 from sightline.predict.answers import as_utf8
 from sightline.report.advice import advise
 from sightline.report.contents import Contents, read_contents
 from sightline.report.figures import Drawing, cell_colours, confusion_map, curves, reliability
+from sightline.report.label_advice import advise_labels
+from sightline.report.label_parts import label_parts
 from sightline.report.scores import Mistake, confused_pairs
 from sightline.report.template import template
-from sightline.report.thumbnails import thumbnail
+from sightline.report.thumbnails import PictureSource, picture_uri
 from sightline.report.words import calibration_words, choices, facts, headline, moment, provenance, tiles, uses
 
 REPORT = "report.html"
@@ -32,8 +34,6 @@ MOST_IN_MATRIX = 100  # beyond, only the most confused pairs
 PAIRS_SHOWN = 12
 REFUSED_SHOWN = 200
 DARK = 140  # luminance under which white digits are read better
-
-PictureSource = Callable[[str], npt.NDArray[np.uint8] | None]
 
 
 def write_report(bundle_path: str | Path, *, picture: PictureSource | None = None) -> Path:
@@ -66,32 +66,47 @@ def render(contents: Contents, *, picture: PictureSource | None = None) -> str:
         contents: of the bundle.
         picture: as for `write_report`.
     """
-    script = files("sightline.report").joinpath("table.js.jinja").read_text(encoding="utf-8")
+    if contents.bundle.is_multilabel:
+        return template("labels.html.jinja").render(
+            **_shared(contents), **label_parts(contents, picture), advice=advise_labels(contents)
+        )
     mistakes = [_shown(mistake, picture) for mistake in (contents.mistakes.worst if contents.mistakes else ())]
     return template("report.html.jinja").render(
-        contents=contents,
-        title=contents.bundle.path.resolve().name,
-        made=moment(contents.bundle.provenance.get("created")),
-        choices=choices(contents),
-        data=_data_table(contents),
+        **_shared(contents),
         advice=advise(contents),
         headline=headline(contents),
         tiles=tiles(contents),
-        trained=facts(contents),
-        curves=curves(contents.history) if contents.history else (),
         matrix=_matrix(contents),
         pairs=confused_pairs(contents.scores, most=PAIRS_SHOWN) if contents.scores else (),
-        reliability=reliability(contents.calibration) if contents.calibration else None,
         calibration_words=calibration_words(contents),
         mistakes=mistakes,
         has_pictures=any(each.uri for each in mistakes),
-        refused_shown=REFUSED_SHOWN,
-        uses=uses(contents),
-        provenance=provenance(contents),
-        version=sightline.__version__,
-        script=script,
-        script_digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _shared(contents: Contents) -> dict[str, Any]:
+    """What both pages show: of one class a picture, and of several labels."""
+    script = files("sightline.report").joinpath("table.js.jinja").read_text(encoding="utf-8")
+    return {
+        "contents": contents,
+        "title": contents.bundle.path.resolve().name,
+        "made": moment(contents.bundle.provenance.get("created")),
+        "choices": choices(contents),
+        "data": _data_table(contents),
+        "trained": facts(contents),
+        "curves": curves(contents.history) if contents.history else (),
+        "reliability": (
+            reliability(contents.calibration, is_multilabel=contents.bundle.is_multilabel)
+            if contents.calibration
+            else None
+        ),
+        "refused_shown": REFUSED_SHOWN,
+        "uses": uses(contents),
+        "provenance": provenance(contents),
+        "version": sightline.__version__,
+        "script": script,
+        "script_digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 @dataclass(frozen=True)
@@ -102,13 +117,7 @@ class ShownMistake(Mistake):
 
 
 def _shown(mistake: Mistake, picture: PictureSource | None) -> ShownMistake:
-    pixels = None
-    if picture is not None:
-        try:
-            pixels = picture(mistake.source)
-        except (DataError, OSError, LookupError):  # moved or changed since the evaluation: the page still has its name
-            pixels = None
-    uri = None if pixels is None else thumbnail(pixels)
+    uri = picture_uri(mistake.source, picture)
     return ShownMistake(mistake.source, mistake.true, mistake.predicted, mistake.probability, uri)
 
 
@@ -174,4 +183,5 @@ def _data_table(contents: Contents) -> DataTable | None:
         DataRow(name, row, [number / max(largest, 1) for number in row])
         for name, row in zip(contents.classes, counts, strict=True)
     ]
-    return DataTable(tuple(by_split), rows, [sum(by_split[split].values()) for split in by_split])
+    totals = contents.data.totals
+    return DataTable(tuple(by_split), rows, [totals[split] for split in by_split])

@@ -52,7 +52,7 @@ class Scores:
     @property
     def split_words(self) -> str:
         """The scored pictures, in words."""
-        return "pictures" if self.split == "all" else f"{SPLIT_NAMES.get(self.split, self.split)} pictures"
+        return words_of_split(self.split)
 
     @property
     def largest_class(self) -> str:
@@ -147,12 +147,12 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
         raise ValueError(f"its confusion matrix has shape {confusion.shape} for {len(classes)} classes")
     if confusion.min() < 0 or not 0 < int(confusion.sum()) == int(content["num_samples"]):
         raise ValueError(f"its confusion matrix holds {confusion.sum():,} pictures, not {content['num_samples']}")
-    per_class = [_class_metrics(row) for row in rows]
+    per_class = [class_metrics_of(row) for row in rows]
     return Scores(
         split=str(content["split"]),
         num_samples=int(content["num_samples"]),
-        accuracy=_required(content["top1"]),
-        top5=_interval(content["top5"]),
+        accuracy=required_interval(content["top1"]),
+        top5=interval_of(content["top5"]),
         macro_f1=float(content["macro_f1"]),
         loss=float(content["loss"]),
         classes=classes,
@@ -180,7 +180,7 @@ def read_calibration(content: Mapping[str, Any]) -> Calibration:
             upper=float(row["upper"]),
             count=int(row["count"]),
             confidence=float(row["confidence"]),
-            accuracy=_required(row["accuracy"]),
+            accuracy=required_interval(row["accuracy"]),
         )
         for row in content["bins"]
         if row["count"] > 0
@@ -231,22 +231,56 @@ def confused_pairs(scores: Scores, *, most: int) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-def _class_metrics(row: Mapping[str, Any]) -> ClassMetrics:
+def words_of_split(split: str) -> str:
+    """The scored pictures, in words.
+
+    Example:
+        >>> words_of_split("val")
+        'validation pictures'
+    """
+    return "pictures" if split == "all" else f"{SPLIT_NAMES.get(split, split)} pictures"
+
+
+def class_metrics_of(row: Mapping[str, Any]) -> ClassMetrics:
+    """The scores of one class from its row in `metrics.json`.
+
+    Args:
+        row: as `ClassMetrics.to_dict` wrote it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
     return ClassMetrics(
         name=str(row["name"]),
         support=int(row["support"]),
         predicted=int(row["predicted"]),
-        precision=_interval(row["precision"]),
-        recall=_interval(row["recall"]),
-        f1=_interval(row["f1"]),
+        precision=interval_of(row["precision"]),
+        recall=interval_of(row["recall"]),
+        f1=interval_of(row["f1"]),
     )
 
 
-def _interval(value: Mapping[str, Any] | None) -> Interval | None:
-    return None if value is None else _required(value)
+def interval_of(value: Mapping[str, Any] | None) -> Interval | None:
+    """A share with its interval; None where the figure is not defined.
+
+    Args:
+        value: as `Interval.to_dict` wrote it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    return None if value is None else required_interval(value)
 
 
-def _required(value: Mapping[str, Any]) -> Interval:
+def required_interval(value: Mapping[str, Any]) -> Interval:
+    """As `interval_of`, of a figure that is always defined.
+
+    Args:
+        value: as `Interval.to_dict` wrote it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
     share, low, high = (float(value[name]) for name in ("value", "low", "high"))
     if not -_ROUNDING <= low <= share + _ROUNDING <= high + 2 * _ROUNDING <= 1 + 3 * _ROUNDING:
         raise ValueError(f"{share} ({low} to {high}) is no share with its interval")

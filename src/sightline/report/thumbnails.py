@@ -2,14 +2,35 @@
 
 import base64
 import io
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sightline.errors import DataError
+
 LONGEST_PX = 128
 _JPEG_QUALITY = 85
 _PNG_UNDER_PX = 64
+
+PictureSource = Callable[[str], npt.NDArray[np.uint8] | None]
+
+
+def picture_uri(name: str, picture: PictureSource | None) -> str | None:
+    """The thumbnail of a picture of the data; None where it is not at hand.
+
+    Args:
+        name: of the picture, as predictions.csv has it.
+        picture: gives its pixels, uint8 (H, W, C), or None.
+    """
+    if picture is None:
+        return None
+    try:
+        pixels = picture(name)
+    except (DataError, OSError, LookupError):  # moved or changed since the evaluation: the page still has its name
+        return None
+    return None if pixels is None else thumbnail(pixels)
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from sightline.bundle import Bundle
 from sightline.metrics import Interval, wilson
 from sightline.report.contents import Contents, data_word, section
+from sightline.training.task import SINGLE_LABEL, WORDS
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ def headline(contents: Contents) -> str:
             f"figure lies between {low} and {high} (95% interval)."
         )
     last = contents.history[-1] if contents.history else None
-    if last is not None and last.val_accuracy is not None:
+    if last is not None and last.val_score is not None:
+        found = f"{last.val_score:.1%} of the validation pictures were right"
+        if last.score != SINGLE_LABEL.score:
+            found = f"{WORDS.get(last.score, last.score)} on the validation pictures was {last.val_score:.1%}"
         return (
-            f"Not evaluated yet. After the last epoch {last.val_accuracy:.1%} of the validation pictures were right, "
-            "which is a hint and not a result: they were watched while training."
+            f"Not evaluated yet. After the last epoch {found}, which is a hint and not a result: they were watched "
+            "while training."
         )
     return "Not evaluated yet: nothing here says how good the model is on pictures that it has not seen."
 
@@ -205,7 +209,7 @@ def uses(contents: Contents) -> list[Use]:
         "import sightline as sl\n\n"
         f"model = sl.load({str(contents.bundle.path)!r})\n"
         'answer = model.predict("photo.jpg")\n'
-        "print(answer.label, answer.probability)"
+        + ("print(answer.labels)" if contents.bundle.is_multilabel else "print(answer.label, answer.probability)")
     )
     return [
         Use("Ask it", f"sightline predict {path} photo.jpg\nsightline predict {path} photos/ --csv > answers.csv"),

@@ -4,7 +4,7 @@ import csv
 import importlib.util
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -121,7 +121,8 @@ TIMING_COLUMNS = ("epoch", "images_per_s", "data_s", "forward_s", "backward_s", 
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
     """Writes history.csv whole; floats in full precision, None as an empty field."""
-    write_text(path, _csv([field.name for field in fields(HistoryRow)], [asdict(row) for row in rows]))
+    columns = [row.columns() for row in rows] or [HistoryRow(0, 0, 0.0, 0.0, 0.0, None, None).columns()]
+    write_text(path, _csv(list(columns[0]), columns if rows else []))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
@@ -149,14 +150,17 @@ def read_history(path: Path) -> list[HistoryRow]:
 
 
 def _history_row(row: dict[str, str]) -> HistoryRow:
-    return HistoryRow(
+    """Figures as numbers; KeyError where a column is missing, which HistoryRow would not name."""
+    cells = HistoryRow.of_columns(row)
+    return replace(
+        cells,
         epoch=int(row["epoch"]),
         step=int(row["step"]),
         learning_rate=float(row["learning_rate"]),
         train_loss=float(row["train_loss"]),
-        train_accuracy=float(row["train_accuracy"]),
+        train_score=float(cells.train_score),
         val_loss=float(row["val_loss"]) if row["val_loss"] else None,
-        val_accuracy=float(row["val_accuracy"]) if row["val_accuracy"] else None,
+        val_score=float(cells.val_score) if cells.val_score else None,
     )
 
 
@@ -186,9 +190,9 @@ class TensorBoard:
 
     def epoch_done(self, event: EpochDone) -> None:
         """Logs the epoch's row."""
-        row = asdict(event.row)
+        row, score = event.row.columns(), event.row.score
         step = row["step"]
-        for name in ("train_accuracy", "val_loss", "val_accuracy"):
+        for name in (f"train_{score}", "val_loss", f"val_{score}"):
             if row[name] is not None:
                 self._add(name.replace("_", "/", 1), row[name], step)
         self._add("speed/images_per_s", event.images_per_s, step)

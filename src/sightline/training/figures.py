@@ -8,6 +8,7 @@ from torch import Tensor
 from sightline.data.loader import Batch
 from sightline.data.store import Store
 from sightline.training.distributed import World
+from sightline.training.task import SINGLE_LABEL, Task
 
 READ_EVERY = {"cpu": 1}  # steps; there the figures are at hand
 READ_EVERY_ELSEWHERE = 50  # a GPU works on while the figures of its last steps wait
@@ -27,7 +28,8 @@ class StepFigures:
         store: where this process's pictures of it are from.
         rows: int64, which they are.
         loss_sum: over the pictures of the global batch, in nats.
-        num_correct: of them.
+        num_correct: of them, as the task counts: the upper part of its score.
+        num_asked: the lower part: the pictures, or what the task counts of them.
         num_pictures: in the global batch.
         gradient_norm: of the whole batch's gradient, before it was clipped.
         is_at_fault: whether this process's part of the loss is not finite.
@@ -38,6 +40,7 @@ class StepFigures:
     rows: Tensor
     loss_sum: float
     num_correct: int
+    num_asked: int
     num_pictures: int
     gradient_norm: float
     is_at_fault: bool
@@ -53,14 +56,18 @@ class Figures:
     Args:
         device: where the sums lie.
         world: the processes, whose sums are added up.
+        task: what is asked of the pictures, and counted.
         read_every: steps between two readings; None for what suits the device.
     """
 
-    def __init__(self, device: torch.device, world: World, *, read_every: int | None = None) -> None:
+    def __init__(
+        self, device: torch.device, world: World, *, task: Task = SINGLE_LABEL, read_every: int | None = None
+    ) -> None:
         self._world = world
+        self._task = task
         self._read_every = read_every or READ_EVERY.get(device.type, READ_EVERY_ELSEWHERE)
         self._waiting: list[tuple[int, Store, Tensor, int, Tensor, Tensor]] = []  # no images: they would fill a GPU
-        self._sums = torch.zeros(2, dtype=sum_dtype(device), device=device)
+        self._sums = torch.zeros(3, dtype=sum_dtype(device), device=device)  # loss, and the two parts of the score
 
     def add(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Adds a micro-batch to the step under way.
@@ -68,13 +75,11 @@ class Figures:
         Args:
             losses: (n,), in nats.
             logits: (n, K).
-            targets: int64 (n,), the labels; or float (n, K), a share for each class, of which the largest counts.
+            targets: int64 (n,), the labels; or float (n, K), a share for each class.
         """
-        labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        self._sums = self._sums + torch.stack(
-            (losses.detach().sum(dtype=self._sums.dtype), correct.to(self._sums.dtype))
-        )
+        loss = losses.detach().sum(dtype=self._sums.dtype)
+        counts = self._task.tally(logits.detach(), targets).to(self._sums.dtype)
+        self._sums = self._sums + torch.cat((loss[None], counts))
 
     def end_step(self, step: int, batch: Batch, *, gradient_norm: Tensor) -> None:
         """Closes the step under way."""
@@ -95,8 +100,8 @@ class Figures:
         everyone = self._world.total(own.clone()).tolist()
         is_finite = own[:, 0].isfinite().tolist()
         return [
-            StepFigures(step, store, rows, loss_sum, int(num_correct), size, norm, not finite)
-            for (step, store, rows, size, *_), (loss_sum, num_correct), norm, finite in zip(
+            StepFigures(step, store, rows, loss_sum, int(num_correct), int(num_asked), size, norm, not finite)
+            for (step, store, rows, size, *_), (loss_sum, num_correct, num_asked), norm, finite in zip(
                 waiting, everyone, norms, is_finite, strict=True
             )
         ]

@@ -8,8 +8,8 @@ ends in the same weights, bit for bit on the CPU, as one that was left alone.
 import dataclasses
 import math
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from sightline.training.distributed import SINGLE, World
 from sightline.training.events import EpochDone, Listener, StepDone
 from sightline.training.figures import Figures, StepFigures
 from sightline.training.full_state import is_sharded, whole
-from sightline.training.loss import Loss, build_loss
+from sightline.training.loss import Loss
 from sightline.training.optim import build_optimizer, set_learning_rate
 from sightline.training.options import TrainOptions
 from sightline.training.phase import enter_phase
@@ -34,10 +34,11 @@ from sightline.training.sharding import avoid_fused_kernels
 from sightline.training.signals import StopSignal
 from sightline.training.state import Checkpoints, TrainState
 from sightline.training.stopwatch import Stopwatch
+from sightline.training.task import task_of
 
 FEWEST_AT_ONCE = 2  # pictures in a micro-batch: batch norm has nothing to normalise over in one
 
-Validate = Callable[[nn.Module], tuple[float, float]]  # the network -> (mean loss, accuracy)
+Validate = Callable[[nn.Module], tuple[float, float]]  # the network -> (mean loss, the task's score)
 
 
 def fit(
@@ -85,17 +86,18 @@ def fit(
     if resume:
         checkpoints.restore_weights(net)  # they may decide what is trained, as whitened filters do
     best = None if options.patience is None else Best(net)
-    state = TrainState(net, build_optimizer(net, options), build_average(net, options), best)
+    task = task_of(loader.store.labels)
+    state = TrainState(net, build_optimizer(net, options), build_average(net, options), best, task=task)
     avoid_fused_kernels(state.optimizer)
-    loss_of = build_loss(options)
+    loss_of = task.build_loss(options)
     steps_per_epoch = loader.steps_per_epoch
-    figures = Figures(runtime.device, world)
+    figures = Figures(runtime.device, world, task=task)
     watch = Stopwatch()
     runner, is_head_phase = None, False
 
     with StopSignal() as stop:
         if resume and checkpoints.restore(state) is not None:
-            checkpoints.say(f"going on after {state.epoch} epochs and {state.step_in_epoch} steps")
+            checkpoints.say(f"going on after epoch {state.epoch}, step {state.step_in_epoch} of the next")
         else:
             checkpoints.save(state)  # from here on the run can be resumed, whatever happens
         while not state.is_over(options):
@@ -119,16 +121,19 @@ def fit(
                     torch.manual_seed(options.seed * 1_000_003 + state.step + (world.rank << 33))
 
                     parts = batch.parts(options.grad_accum_steps * state.memory_factor)
-                    _backward(runner, parts, loss_of, runtime, world, figures, watch)
-                    figures.end_step(state.step, batch, gradient_norm=_clip(net, options.clip_grad))
-                    is_read = figures.is_due() or bool(world.highest(_wanted(stop, checkpoints)))
-                    read = figures.read() if is_read else []
-                    _require_finite(read, state)  # on a CPU before the step, on a GPU before what it spoils is saved
+                    with _within_memory(parts, world):
+                        _backward(runner, parts, loss_of, runtime, world, figures, watch)
+                        figures.end_step(state.step, batch, gradient_norm=_clip(net, options.clip_grad))
+                        is_read = figures.is_due() or bool(world.highest(_wanted(stop, checkpoints)))
+                        read = figures.read() if is_read else []
+                        _require_finite(
+                            read, state
+                        )  # on a CPU before the step, on a GPU before it spoils what is saved
 
-                    state.optimizer.step()
-                    state.optimizer.zero_grad(set_to_none=True)
-                    if state.average is not None:
-                        state.average.step_done(net, step=state.step)
+                        state.optimizer.step()  # the first one makes room for its averages
+                        state.optimizer.zero_grad(set_to_none=True)
+                        if state.average is not None:
+                            state.average.step_done(net, step=state.step)
                     state.advance()
                     watch.num_pictures += batch.global_size
                     watch.lap("step")
@@ -144,6 +149,7 @@ def fit(
             if setback is not None:
                 figures.forget()
                 _go_back(setback, state, checkpoints, options)
+                _save_or_stop(world.highest(_wanted(stop, checkpoints)), state, checkpoints)
                 continue
             last_lr = learning_rate(options, state.step - 1, steps_per_epoch=steps_per_epoch)
             _tell(rest, state, listener, last_lr)
@@ -158,9 +164,9 @@ def fit(
                             part.images for batch in pictures.epoch(0) for part in batch.parts(options.grad_accum_steps)
                         )
             watch.lap("step")
-            val_loss, val_accuracy = (None, None) if validate is None else validate(state.current_net)
+            val_loss, val_score = (None, None) if validate is None else validate(state.current_net)
             watch.lap("validation")
-            state.close_epoch(learning_rate=last_lr, val_loss=val_loss, val_accuracy=val_accuracy)
+            state.close_epoch(learning_rate=last_lr, val_loss=val_loss, val_score=val_score)
             listener.epoch_done(EpochDone(tuple(state.history), num_pictures=watch.num_pictures, laps_s=watch.laps_s))
             _save_or_stop(world.highest(_wanted(stop, checkpoints)), state, checkpoints)
     checkpoints.save(state)
@@ -191,7 +197,7 @@ def losses_of_pictures(runner: nn.Module, batch: Batch, loss_of: Loss, runtime: 
     Args:
         runner: a `Runner`, wrapped or not.
         batch: N pictures.
-        loss_of: of `build_loss`.
+        loss_of: of the task.
         runtime: the precision.
 
     Returns:
@@ -215,15 +221,21 @@ def _backward(
     watch: Stopwatch,
 ) -> None:
     """The gradients of the batch's mean loss, micro-batch by micro-batch."""
+    for number, part in enumerate(parts, 1):
+        with world.no_sync(runner) if number < len(parts) else nullcontext():
+            losses, logits = losses_of_pictures(runner, part, loss_of, runtime)
+            figures.add(losses, logits, part.targets)
+            watch.lap("forward")
+            # divided by the whole batch's size; the gradients of several processes are averaged
+            (losses.sum() * (world.size / part.global_size)).backward()  # type: ignore[no-untyped-call]
+            watch.lap("backward")
+
+
+@contextmanager
+def _within_memory(parts: Sequence[Batch], world: World) -> Iterator[None]:
+    """Where memory runs out in the block, which is a step, the run goes back and takes fewer pictures at a time."""
     try:
-        for number, part in enumerate(parts, 1):
-            with world.no_sync(runner) if number < len(parts) else nullcontext():
-                losses, logits = losses_of_pictures(runner, part, loss_of, runtime)
-                figures.add(losses, logits, part.targets)
-                watch.lap("forward")
-                # divided by the whole batch's size; the gradients of several processes are averaged
-                (losses.sum() * (world.size / part.global_size)).backward()  # type: ignore[no-untyped-call]
-                watch.lap("backward")
+        yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -303,7 +315,7 @@ def _go_back(setback: NotFinite | NoMemory, state: TrainState, checkpoints: Chec
 def _tell(read: Sequence[StepFigures], state: TrainState, listener: Listener, lr: float) -> None:
     """Adds the figures to the epoch's sums, and tells the listener of them."""
     for each in read:
-        state.count(each.loss_sum, each.num_correct, each.num_pictures)
+        state.count(each.loss_sum, each.num_correct, each.num_asked, each.num_pictures)
     if read:
         last = read[-1]
         num_pictures = sum(each.num_pictures for each in read)

@@ -138,9 +138,10 @@ class TrainOptions:
             "class_weights", self.class_weights, "numbers above 0",
         )  # fmt: skip
         _require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"at most lr, which is {self.lr}")
+        most = max(1, self.batch_size // 2)
         _require(
-            self.grad_accum_steps <= self.batch_size, "grad_accum_steps", self.grad_accum_steps,
-            f"at most batch_size, {self.batch_size}",
+            self.grad_accum_steps <= most, "grad_accum_steps", self.grad_accum_steps,
+            f"at most {most}, for two pictures a part: batch norm cannot take one",
         )  # fmt: skip
         _require(self.head_epochs <= self.epochs, "head_epochs", self.head_epochs, f"at most epochs, {self.epochs}")
         _require(

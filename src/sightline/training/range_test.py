@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -16,10 +16,12 @@ from sightline.errors import ConfigError, TrainingError
 from sightline.progress import Count
 from sightline.runtime import Runtime
 from sightline.training.loop import Runner, losses_of_pictures
-from sightline.training.loss import Loss, build_loss
+from sightline.training.loss import Loss
 from sightline.training.optim import build_optimizer, set_learning_rate
 from sightline.training.options import TrainOptions
+from sightline.training.phase import enter_phase
 from sightline.training.recovery import is_out_of_memory
+from sightline.training.task import SINGLE_LABEL, Task
 
 LOWEST, HIGHEST, POWERS = 1e-7, 10.0, 8  # fastai's
 MOST_STEPS, LEAST_STEPS, EPOCHS = 200, 30, 4
@@ -65,6 +67,7 @@ def range_test(
     options: TrainOptions,
     runtime: Runtime,
     *,
+    task: Task = SINGLE_LABEL,
     num_steps: int | None = None,
     progress: Count = lambda done, total: None,
 ) -> RangeTest:
@@ -79,6 +82,7 @@ def range_test(
         loader: the training batches.
         options: of the training.
         runtime: device, precision and memory layout.
+        task: what is asked of the pictures.
         num_steps: None for as many as four epochs have, 30 at least and 200 at most.
         progress: is told of every step.
 
@@ -101,9 +105,9 @@ def range_test(
     smoothed: list[float] = []
 
     net = copy.deepcopy(net).to(runtime.device, memory_format=runtime.memory_format)  # type: ignore[call-overload]
-    net.train()
+    enter_phase(net, replace(options, head_epochs=0, head_lr=None), epoch=0)  # batch norms held where the training does
     optimizer = build_optimizer(net, options)
-    loss_of = build_loss(options)
+    loss_of = task.build_loss(options)
     runner = Runner(net)
     with closing(_batches(loader)) as batches:
         for step, (rate, batch) in enumerate(zip(rates, batches, strict=False)):

@@ -26,6 +26,7 @@ from sightline.training.full_state import (
     load_full_state_dict,
 )
 from sightline.training.options import TrainOptions
+from sightline.training.task import SINGLE_LABEL, Task
 
 GENERATIONS = 2
 SAVING_SHARE = 0.05  # of the time, at most: a slow disk saves less often
@@ -33,15 +34,42 @@ SAVING_SHARE = 0.05  # of the time, at most: a slow disk saves less often
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One epoch's figures; fractions in [0, 1], losses in nats, None where nothing was validated."""
+    """One epoch's figures; fractions in [0, 1], losses in nats, None where nothing was validated.
+
+    `score` is the task's name for what `train_score` and `val_score` are: "accuracy" or "micro_f1".
+    """
 
     epoch: int
     step: int
     learning_rate: float
     train_loss: float
-    train_accuracy: float
+    train_score: float
     val_loss: float | None
-    val_accuracy: float | None
+    val_score: float | None
+    score: str = SINGLE_LABEL.score
+
+    def columns(self) -> dict[str, Any]:
+        """The figures by the names that they have in files: `train_accuracy`, say."""
+        figures = asdict(self)
+        score = figures.pop("score")
+        return {name.replace("_score", f"_{score}"): value for name, value in figures.items()}
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, Any]) -> "HistoryRow":
+        """The inverse of `columns`.
+
+        Raises:
+            KeyError, TypeError: a column is missing, or there is one too many.
+
+        Example:
+            >>> HistoryRow.of_columns(HistoryRow(1, 5, 0.1, 0.6, 0.5, None, None).columns()).train_score
+            0.5
+        """
+        scores = [name for name in columns if name.startswith("train_") and name != "train_loss"]
+        if len(scores) != 1:
+            raise KeyError(f"train_{SINGLE_LABEL.score}")
+        score = scores[0].removeprefix("train_")
+        return cls(**{name.replace(f"_{score}", "_score"): value for name, value in columns.items()}, score=score)
 
 
 @dataclass
@@ -59,11 +87,18 @@ class TrainState:
     epoch: int = 0  # epochs done
     step_in_epoch: int = 0
     loss_sum: float = 0.0  # of this epoch so far, over pictures
-    num_correct: int = 0
+    num_correct: int = 0  # the upper part of the task's score, and
+    num_asked: int = 0  # the lower one
     num_seen: int = 0
     memory_factor: int = 1  # times as many micro-batches as asked for, since memory ran out
     left_out: list[int] = field(default_factory=list)  # steps whose loss was not finite
     history: list[HistoryRow] = field(default_factory=list)
+    task: Task = SINGLE_LABEL
+
+    @property
+    def score(self) -> float:
+        """That of this epoch so far."""
+        return self.num_correct / max(self.num_asked, 1)  # every step may have been left out
 
     @property
     def current_net(self) -> nn.Module:
@@ -94,28 +129,30 @@ class TrainState:
         self.step += 1
         self.step_in_epoch += 1
 
-    def count(self, loss_sum: float, num_correct: int, num_pictures: int) -> None:
+    def count(self, loss_sum: float, num_correct: int, num_asked: int, num_pictures: int) -> None:
         """Adds a step's figures to the epoch's sums."""
         self.loss_sum += loss_sum
         self.num_correct += num_correct
+        self.num_asked += num_asked
         self.num_seen += num_pictures
 
-    def close_epoch(self, *, learning_rate: float, val_loss: float | None, val_accuracy: float | None) -> None:
+    def close_epoch(self, *, learning_rate: float, val_loss: float | None, val_score: float | None) -> None:
         """Adds the epoch's row to the history and starts the next epoch's sums."""
         row = HistoryRow(
             epoch=self.epoch + 1,
             step=self.step,
             learning_rate=learning_rate,
             train_loss=self.loss_sum / max(self.num_seen, 1),  # every step may have been left out
-            train_accuracy=self.num_correct / max(self.num_seen, 1),
+            train_score=self.score,
             val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_score=val_score,
+            score=self.task.score,
         )
         self.history.append(row)
         if self.best is not None and val_loss is not None:
             self.best.offer(self.current_net, epoch=self.epoch, val_loss=val_loss)
         self.epoch += 1
-        self.step_in_epoch, self.loss_sum, self.num_correct, self.num_seen = 0, 0.0, 0, 0
+        self.step_in_epoch, self.loss_sum, self.num_correct, self.num_asked, self.num_seen = 0, 0.0, 0, 0, 0
 
 
 class Checkpoints:
@@ -275,7 +312,7 @@ def _pack(state: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for index, slots in full_optimizer_state(state.optimizer).items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     numbers = {name: getattr(state, name) for name in _NUMBERS}
-    numbers["history"] = [asdict(row) for row in state.history]
+    numbers["history"] = [row.columns() for row in state.history]
     numbers["trained"] = _trained(state)
     for part, holder in (("average", state.average), ("best", state.best)):
         numbers[part] = None if holder is None else holder.numbers()
@@ -299,7 +336,7 @@ def _trained(state: TrainState) -> list[str]:
 
 
 _NUMBERS = (
-    "step", "epoch", "step_in_epoch", "loss_sum", "num_correct", "num_seen", "memory_factor", "left_out",
+    "step", "epoch", "step_in_epoch", "loss_sum", "num_correct", "num_asked", "num_seen", "memory_factor", "left_out",
 )  # fmt: skip
 
 
@@ -325,9 +362,10 @@ def _unpack(state: TrainState, tensors: Mapping[str, Tensor], numbers: Mapping[s
         index, slot = name.split(".", 1)
         slots.setdefault(int(index), {})[slot] = value
     load_full_optimizer_state(state.optimizer, slots)
+    numbers = {"num_asked": numbers["num_seen"], **numbers}  # an older checkpoint counts pictures alone
     for name in _NUMBERS:
         setattr(state, name, numbers[name])
-    state.history[:] = [HistoryRow(**row) for row in numbers["history"]]
+    state.history[:] = [HistoryRow.of_columns(row) for row in numbers["history"]]
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

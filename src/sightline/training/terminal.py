@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sightline.training.events import EpochDone, StepDone
+from sightline.training.task import WORDS
 
 
 class Terminal:
-    """A progress bar with loss, accuracy, images/s and time left; plain lines where there is no terminal.
+    """A progress bar with loss, score, images/s and time left; plain lines where there is no terminal.
 
     Args:
         total_steps: of the whole run.
@@ -52,13 +53,12 @@ class Terminal:
             self._pictures += event.num_pictures
         rate = self._pictures / max(now - self._started, 1e-9)
         state = event.state
+        figures = f"loss {event.loss:.3f}  {state.task.words} {state.score:.1%}  {rate:,.0f} images/s"
         if self._console.is_terminal:
-            figures = f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s"
             self._progress.update(self._task, completed=state.step, epoch=state.epoch + 1, figures=figures)
         elif now - self._last_line_s > 30:
             self._last_line_s = now
             left_s = (self._total_steps - state.step) * event.num_pictures / event.num_steps / max(rate, 1e-9)
-            figures = f"loss {event.loss:.3f}  accuracy {state.num_correct / state.num_seen:.1%}  {rate:,.0f} images/s"
             self._print(
                 f"epoch {state.epoch + 1}/{self._epochs}  step {state.step}/{self._total_steps}  {figures}  "
                 f"{left_s:.0f} s left"
@@ -67,9 +67,10 @@ class Terminal:
     def epoch_done(self, event: EpochDone) -> None:
         """Prints the epoch's line."""
         row = event.row
-        val = "" if row.val_loss is None else f"  val loss {row.val_loss:.3f} accuracy {row.val_accuracy:.1%}"
+        words = WORDS[row.score]
+        val = "" if row.val_loss is None else f"  val loss {row.val_loss:.3f} {words} {row.val_score:.1%}"
         self._print(
-            f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}"
+            f"epoch {row.epoch}/{self._epochs}  train loss {row.train_loss:.3f} {words} {row.train_score:.1%}"
             f"{val}  {event.images_per_s:,.0f} images/s"
         )
 
