@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kills import (
-    CONFIGURATIONS,
     STANDS,
     Undisturbed,
     all_undisturbed,

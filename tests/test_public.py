@@ -29,8 +29,8 @@ def test_the_help_of_every_verb_imports_no_heavy_library() -> None:
 
 def test_the_public_names_are_frozen() -> None:
     assert sightline.__all__ == [
-        "Settings", "check", "create_model", "evaluate", "export", "find_lr", "inspect", "list_models", "load", "open_data",
-        "receptive_field", "train",
+        "Settings", "check", "create_model", "evaluate", "export", "find_lr", "inspect", "list_models", "load",
+        "open_data", "receptive_field", "train",
     ]  # fmt: skip
     for name in sightline.__all__:
         assert callable(getattr(sightline, name)), name

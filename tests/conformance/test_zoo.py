@@ -38,12 +38,19 @@ def each(names: list[str]) -> list[Any]:
     return [pytest.param(name, marks=() if name in STAND_INS else pytest.mark.proof) for name in names]
 
 
+def first_of_family(names: list[str]) -> list[Any]:
+    """Parameters of a test that takes a while: the first network of each family, the others among the proofs."""
+    firsts = {id(zoo.ZOO[name].builder): name for name in reversed(names)}.values()
+    return [pytest.param(name, marks=() if name in firsts else pytest.mark.proof) for name in names]
+
+
 def having(option: str) -> list[Any]:
     """Networks with an option, as parameters of a test."""
     return each([name for name, entry in zoo.ZOO.items() if option in entry.options])
 
 
 EVERY = each(zoo.names())
+FAMILIES = first_of_family(zoo.names())
 OUTLINED = [pytest.param(name, marks=pytest.mark.proof if name in DEEPEST else ()) for name in zoo.names()]
 
 
@@ -313,7 +320,7 @@ def test_output_stride_keeps_the_size_and_the_weights(name: str, output_stride: 
     assert last.shape[2:] == (128 // output_stride, 192 // output_stride)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_export_with_any_batch_size(name: str) -> None:
     net = seasoned(build(name, in_channels=3, **fixed(name))).eval()
@@ -323,7 +330,7 @@ def test_export_with_any_batch_size(name: str) -> None:
         torch.testing.assert_close(exported(images), net(images), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_compiles_into_one_graph(name: str) -> None:
     net = seasoned(build(name, in_channels=3, **fixed(name))).eval()

@@ -453,7 +453,7 @@ def test_every_setting_has_an_effect_in_some_plan_and_is_refused_in_others() -> 
     off = {  # told only where they are on: that each of them is taken is tested above
         "vflip", "rotation", "color_jitter", "aa", "opt_betas", "opt_eps", "class_weights",
         "swa_epochs", "drop", "drop_path", "aux_heads", "memory_efficient", "clip_grad",
-        "patience", "max_rollbacks", "grad_accum_steps", "sampler", "mean", "std",
+        "patience", "max_rollbacks", "grad_accum_steps", "sampler", "mean", "std", "stream",
     }  # fmt: skip
     assert names - chosen - USED_ELSEWHERE == off
     for name, value in (("color_jitter", (0.1, 0.1, 0.1, 0.1)), ("opt_betas", (0.9, 0.95)), ("opt_eps", 1e-6)):

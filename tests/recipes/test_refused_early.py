@@ -1,4 +1,4 @@
-"""What cannot be trained is refused when it is planned: by `--dry-run` as by a training, before a picture is decoded."""
+"""What cannot be trained is refused when it is planned, by `--dry-run` as by a training: before any decoding."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import sightline as sl
-from sightline.errors import BundleError, ConfigError, DataError, Interrupted, ShapeError
+from sightline.errors import BundleError, ConfigError, DataError, Interrupted
 from sightline.recipes import run as run_module
 from tests.recipes.pictures import photo_folder
 
@@ -190,7 +190,7 @@ def test_skip_bad_lists_them_and_goes_on(photos: Path, tmp_path: Path) -> None:
 
 def test_pictures_too_small_for_the_network_are_named_before_training(photos: Path, tmp_path: Path) -> None:
     settings = sl.Settings(model="simple_cnn", img_size=4, epochs=1, device="cpu", threads=1)
-    with pytest.raises(ShapeError, match=r"simple_cnn needs images of at least 8x8 px, got 4x4 px. Enlarge --img-size"):
+    with pytest.raises(ConfigError, match=r"simple_cnn needs images of at least 8x8 px, got 4x4 px. Enlarge --img-s"):
         _train(photos, tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
 

@@ -12,8 +12,9 @@ _FEWEST_LETTERS = 10  # classes: fewer may be anybody's a and b
 def mind_signs(catalog: Catalog) -> Catalog:
     """The same data, its pictures not to be mirrored where the classes look like signs or sides.
 
-    Classes of one digit each are taken for signs: a mirrored 3 is no 3; so are ten or more of one letter each. Arrays in colour are left alone:
-    their classes are mostly numbers that stand for something else. The user is told, and may say otherwise (`--hflip`).
+    Classes of one digit each are taken for signs: a mirrored 3 is no 3; so are ten or more of one letter each. Arrays
+    in colour are left alone: their classes are mostly numbers that stand for something else. The user is told, and may
+    say otherwise (`--hflip`).
 
     Args:
         catalog: as it was read.

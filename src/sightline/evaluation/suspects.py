@@ -176,7 +176,8 @@ def calibrated_joint(counted: Integers, class_counts: Integers) -> Values:
     is_empty = rows.sum(axis=1) == 0
     rows[is_empty, is_empty] = 1
     rows *= (np.asarray(class_counts) / rows.sum(axis=1))[:, None]
-    return rows / rows.sum()
+    joint: Values = rows / rows.sum()
+    return joint
 
 
 def _confident(values: Values, labels: Integers) -> Indices:
@@ -190,7 +191,8 @@ def _pruned(values: Values, given: Indices, joint: Values, pruning: Pruning) -> 
     """Which samples a method takes: bool (N,)."""
     if pruning == "confident":
         confident = _confident(values, given)
-        return (confident >= 0) & (confident != given)
+        chosen: Chosen = (confident >= 0) & (confident != given)
+        return chosen
     if pruning == "noise_rate":
         return _by_noise_rate(values, given, joint)
     if pruning == "self_confidence":
@@ -232,7 +234,8 @@ def _largest(values: Values, count: int) -> Indices:
 def _noise(joint: Values) -> Values:
     """The share off the diagonal in each row; 0 in an empty one."""
     rows = joint.sum(axis=1)
-    return 1 - np.divide(joint.diagonal(), rows, out=np.ones_like(rows), where=rows > 0)
+    noise: Values = 1 - np.divide(joint.diagonal(), rows, out=np.ones_like(rows), where=rows > 0)
+    return noise
 
 
 def _check(probabilities: Floats, pruning: Pruning, ranking: Ranking) -> None:

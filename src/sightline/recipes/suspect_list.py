@@ -16,7 +16,7 @@ from sightline.predict.answers import as_utf8
 from sightline.recipes.suspect_folds import Judged
 
 COLUMNS = ("path", "split", "given", "suggested", "given_probability", "suggested_probability", "score")
-# What benchmarks/suspects.py measured, for those who read a list and wonder how far to trust it.
+# What was measured (benchmarks/RESULTS.md), for those who read a list and wonder how far to trust it.
 EXPECTED = (
     "Measured with quick networks and 5 % of 10,000 labels of Fashion-MNIST flipped at random: 87 % of the flips were "
     "listed, and 61 % of the list were flips, all of the first 100. So expect four of ten to be right after all, most "

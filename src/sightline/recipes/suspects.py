@@ -103,8 +103,8 @@ def seek_suspects(
         return Search(notes=("Suspicious labels are not sought in data with several labels a picture.",))
     pictures = judged(catalog, measures.readable, sets)
     if len(pictures.classes) < 2:
-        why = f"it takes two classes of {LEAST_PICTURES} pictures or more"
-        return _not_sought(why, pictures.notes if len(pictures.classes) else ())
+        needed = f"it takes two classes of {LEAST_PICTURES} pictures or more"
+        return _not_sought(needed, pictures.notes if len(pictures.classes) else ())
     judge = choose_judge(pictures, measures, settings, runtime, bundle=wish.bundle, looking_s=looking_s)
     if not wish.is_asked and (why := _why_not(judge, pictures)):
         return _not_sought(why)

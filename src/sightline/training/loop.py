@@ -126,9 +126,7 @@ def fit(
                         figures.end_step(state.step, batch, gradient_norm=_clip(net, options.clip_grad))
                         is_read = figures.is_due() or bool(world.highest(_wanted(stop, checkpoints)))
                         read = figures.read() if is_read else []
-                        _require_finite(
-                            read, state
-                        )  # on a CPU before the step, on a GPU before it spoils what is saved
+                        _require_finite(read, state)  # on a CPU before the step, on a GPU before a checkpoint
 
                         state.optimizer.step()  # the first one makes room for its averages
                         state.optimizer.zero_grad(set_to_none=True)
