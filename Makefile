@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 LENIENT := $(addprefix --disable-error-code=,arg-type assignment call-overload comparison-overlap import-not-found \
-	import-untyped index list-item misc name-defined no-any-return no-untyped-call operator return-value type-var \
+	import-untyped index list-item misc name-defined no-any-return no-untyped-call operator return-value type-var union-attr \
 	var-annotated)
 
 .PHONY: demo test check bench bench-models bench-steps bench-peers bench-loading bench-streaming bench-curves proofs clean

@@ -165,7 +165,7 @@ def average_precision(scores: np.ndarray, is_wrong: np.ndarray) -> float:
 
 def ask_cleanlab(folder: Path) -> None:
     """Prints cleanlab's answer to saved probabilities."""
-    from cleanlab.filter import find_label_issues  # type: ignore[import-not-found]
+    from cleanlab.filter import find_label_issues
 
     names = {
         "noise_rate": "prune_by_noise_rate",
@@ -183,7 +183,7 @@ def ask_cleanlab(folder: Path) -> None:
             found = find_label_issues(
                 saved["given"], values, filter_by=theirs, return_indices_ranked_by="self_confidence", n_jobs=1
             )
-            own = find_suspects(values, saved["given"], pruning=ours)  # type: ignore[arg-type]
+            own = find_suspects(values, saved["given"], pruning=ours)
             say(theirs, found, is_wrong)
             print(f"    in both lists: {len(np.intersect1d(found, own.indices)):,}, in ours {len(own):,}")
 
