@@ -119,10 +119,22 @@ def test_changed_data_is_not_resumed(photos: Path, tmp_path: Path, monkeypatch: 
 
 def test_changed_settings_are_not_resumed(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = _unfinished(photos, tmp_path / "run", monkeypatch)
-    with pytest.raises(ConfigError, match=r"--lr is 0.5, but in the run .* it was chosen by the run itself"):
+    with pytest.raises(ConfigError, match=r"--lr is 0.5, but in the run .* it was 0\.001, chosen by the run itself: a"):
         _train(None, folder, settings=None, lr=0.5, resume=True)
+    with pytest.raises(ConfigError, match=r"--mixup is 0.2, but in the run .* it was off: a resumed run"):
+        _train(None, folder, settings=sl.Settings(mixup=0.2), resume=True)
     with pytest.raises(ConfigError, match=r"--epochs is 9, but in the run .* it was 2"):
         _train(None, folder, settings=None, epochs=9, resume=True)
+
+
+def test_what_the_run_chose_itself_may_be_said_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _unfinished(photos, tmp_path / "run", monkeypatch)
+    choices = json.loads((folder / "run.json").read_text())["plan"]["choices"]
+    chosen = {each["name"]: each["value"] for each in choices}
+    asked = sl.Settings(lr=chosen["lr"], sched=chosen["sched"], hflip=chosen["hflip"])
+    assert _train(None, folder, settings=asked, resume=True).path == folder
 
 
 def test_the_machine_s_settings_may_change_on_the_way(

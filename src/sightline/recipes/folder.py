@@ -153,20 +153,24 @@ def require_same_weights(now: Source, run: RunFile) -> None:
         )
 
 
-def require_same_settings(now: Settings, then: Settings, folder: Path) -> None:
-    """Refuses settings that are given again and differ; those of the machine may.
+def require_same_settings(now: Settings, run: RunFile, folder: Path) -> None:
+    """Refuses settings that are given again and differ, from what was asked or chosen then; those of the machine may.
 
     Raises:
         ConfigError: a setting differs.
     """
+    chosen = {choice.name: choice.value for choice in run.plan.choices}
     for field in fields(Settings):
-        asked, before = getattr(now, field.name), getattr(then, field.name)
-        if asked is not None and asked != before and field.name not in MACHINE_SETTINGS:
+        asked, before = getattr(now, field.name), getattr(run.settings, field.name)
+        if asked is None or field.name in MACHINE_SETTINGS:
+            continue
+        known = chosen.get(field.name) if before is None else before
+        if asked != (tuple(known) if isinstance(known, list) else known):  # as JSON has kept it
             flag = f"--{field.name.replace('_', '-')}"
-            was = "was chosen by the run itself" if before is None else f"was {before}"
+            was = f"was {known}" if before is not None else f"was {known}, chosen by the run itself"
             raise ConfigError(
-                f"{flag} is {asked}, but in the run {folder} it {was}: a resumed run keeps its settings. "
-                f"Leave {flag} out, or start a new run."
+                f"{flag} is {asked}, but in the run {folder} it {'was off' if known is None else was}: a resumed run "
+                f"keeps its settings. Leave {flag} out, or start a new run."
             )
 
 

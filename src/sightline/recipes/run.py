@@ -181,7 +181,7 @@ def _interrupted(folder: Path | None, settings: Settings) -> RunFile:
     run = read_run(folder)
     if settings.pretrained is not None:
         settings = dataclasses.replace(settings, pretrained=spelled(settings.pretrained))
-    require_same_settings(settings, run.settings, folder)
+    require_same_settings(settings, run, folder)
     if settings.workers is not None:  # they decide when a batch is prepared, not what is in it
         run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, workers=settings.workers))
     if settings.cache is not None:
