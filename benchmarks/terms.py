@@ -7,7 +7,8 @@ SIGTERM to the process or SIGINT to its whole group, as a terminal does, at a ra
 asks for all of this:
 
 - it ends within seconds, with 143 or 130; with 0 where the run was finished by then;
-- it says so in a sentence, without a traceback (before Python has started the program, Python itself speaks);
+- it says so in a sentence, without a traceback (before Python has started the program, and when it has ended, Python
+  itself speaks);
 - none of its processes is left, no temporary file is, in its folder or in that of the system;
 - resumed, it ends bit for bit as an undisturbed run.
 
@@ -166,7 +167,7 @@ def trial(number: int, configuration: str, whole: Undisturbed, data: Path, *, se
 def faults_of(ended: Ended, which: signal.Signals, folder: Path, said: str) -> Iterator[str]:
     """What is wrong about how a process ended, before anything is done about its run."""
     is_finished, has_begun = (folder / "report.html").exists(), (folder / "run.json").exists()
-    by_python = ended.code == -which and not has_begun  # nobody had asked for the signal yet
+    by_python = ended.code == -which and (not has_begun or is_finished)  # nobody asks for the signal yet, or any more
     if not (ended.code == 128 + which or by_python or (ended.code == 0 and is_finished)):
         yield f"exit code {ended.code}"
     if ended.code == 128 + which and which.name not in said:
