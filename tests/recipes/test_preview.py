@@ -12,7 +12,7 @@ from rich.console import Console
 import sightline as sl
 from sightline.data.catalog import ArrayImages, Catalog
 from sightline.data.loader import TrainLoader
-from sightline.errors import ConfigError, DataError
+from sightline.errors import BundleError, ConfigError, DataError
 from sightline.recipes.data import decode_all, open_split
 from sightline.recipes.plan import make_plan
 from sightline.recipes.preview import a_picture_of_each_class, preview
@@ -163,3 +163,15 @@ def test_what_cannot_be_drawn(arguments: dict[str, object], message: str, photos
     with pytest.raises(ConfigError) as caught:
         preview(photos, **arguments)
     assert str(caught.value) == message
+
+
+def test_nothing_is_written_among_the_pictures_or_where_nothing_can_be_written(photos: Path, tmp_path: Path) -> None:
+    before = sorted(photos.rglob("*"))
+    settings = sl.Settings(**PLAIN, img_size=32)
+    with pytest.raises(ConfigError, match=r"lies in the data folder .* Choose an --output outside"):
+        preview(photos, settings=settings, count=1, epochs=1, output=photos / "p.png", console=Console(quiet=True))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match=r"cannot write .*p\.png: .* Choose another --output"):
+        where = tmp_path / "file" / "p.png"
+        preview(photos, settings=settings, count=1, epochs=1, output=where, console=Console(quiet=True))
+    assert sorted(photos.rglob("*")) == before

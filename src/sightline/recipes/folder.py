@@ -108,18 +108,27 @@ def new_folder(output: str | Path | None, name: str, *, data: Catalog) -> tuple[
             for number in range(1, 1_000_000)
             if not (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
         )
-    scanned = data.images if isinstance(data.images, FileImages) and not data.source_files else None  # not of a table
-    if scanned is not None and folder.resolve().is_relative_to(scanned.root.resolve()):
-        raise ConfigError(
-            f"{folder} lies in the data folder {scanned.root}, where it would be taken for a class. "
-            "Choose an --output outside."
-        )
+    require_outside(folder, data)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BundleError(f"cannot write to {folder}: {error.strerror}. Choose another --output.") from error
     return folder, made
+
+
+def require_outside(path: Path, data: Catalog) -> None:
+    """Refuses to write where the data is read from.
+
+    Raises:
+        ConfigError: the path lies in the folder whose every picture is taken.
+    """
+    scanned = data.images if isinstance(data.images, FileImages) and not data.source_files else None  # not of a table
+    if scanned is not None and path.resolve().is_relative_to(scanned.root.resolve()):
+        raise ConfigError(
+            f"{path} lies in the data folder {scanned.root}, where it would be taken for a class or a picture. "
+            "Choose an --output outside."
+        )
 
 
 def withdraw(folder: Path, made: list[Path]) -> None:

@@ -22,11 +22,12 @@ from sightline.data.preprocess import Preprocess
 from sightline.data.sampling import balanced, shuffled
 from sightline.data.sources import Data
 from sightline.data.store import Store
-from sightline.errors import ConfigError
+from sightline.errors import BundleError, ConfigError
 from sightline.predict.answers import as_utf8
 from sightline.progress import bars, say
 from sightline.recipes.contact_sheet import Frame, Row, contact_sheet
 from sightline.recipes.fitting import train_loader
+from sightline.recipes.folder import require_outside
 from sightline.recipes.plan import Plan
 from sightline.recipes.prepare import prepare
 from sightline.recipes.settings import Settings
@@ -66,8 +67,9 @@ def preview(
         mixed, the shares of the classes stand under them.
 
     Raises:
-        ConfigError: a setting is wrong, or `output` is no PNG.
+        ConfigError: a setting is wrong, or `output` is no PNG or lies in the data folder.
         DataError: pictures cannot be read.
+        BundleError: `output` cannot be written.
     """
     console = console or Console(stderr=True)
     path = Path(output)
@@ -80,6 +82,7 @@ def preview(
     settings = dataclasses.replace(settings or Settings(), smoke=None, allow_leaks=True)
     prepared = prepare(data, settings, console)
     catalog, plan, runtime = prepared.catalog, prepared.plan, prepared.runtime
+    require_outside(path, catalog)
     for note in prepared.notes:
         say(console, as_utf8(f"  {note}"))
     for choice in plan.choices:
@@ -110,8 +113,11 @@ def preview(
             for row, index in enumerate(kept)
         ],
     )
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG")
+    try:
+        with replacing(path) as temporary:
+            sheet.save(temporary, "PNG")
+    except OSError as error:
+        raise BundleError(f"cannot write {path}: {error.strerror}. Choose another --output.") from error
     return path
 
 
