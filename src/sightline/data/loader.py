@@ -18,7 +18,7 @@ from sightline.data.mix import Mix, Pairing
 from sightline.data.prefetch import prefetched
 from sightline.data.preprocess import Preprocess
 from sightline.data.residence import resident
-from sightline.data.sampling import SamplerName, Showings, balanced, shuffled, windowed
+from sightline.data.sampling import SamplerName, Showings, balanced, require_countable, shuffled, windowed
 from sightline.data.shard_images import ShardImages
 from sightline.data.store import Store
 from sightline.data.targets import fits, is_multilabel, shares_of, targets_of
@@ -154,11 +154,7 @@ class TrainLoader:
                 f"training needs at least two pictures, got {len(self.store)}: batch norm cannot take a batch of one. "
                 "Add pictures, or look at how they were split."
             )
-        if self.sampler == "balanced" and is_multilabel(self.store.labels):
-            raise ConfigError(
-                "sampler is balanced, and the pictures have several labels each: showing one label's pictures more "
-                "often shows others more often, too. Take --class-weights balanced, and leave --sampler out."
-            )
+        require_countable(self.sampler, is_multilabel=is_multilabel(self.store.labels))
         if self.mix is not None and not fits(self.store.labels, self.num_classes):
             what = "the number of label columns" if is_multilabel(self.store.labels) else "above the greatest label"
             number = self.store.labels.shape[1] if is_multilabel(self.store.labels) else int(self.store.labels.max())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sightline.data.draw import BALANCE_STREAM, ORDER_STREAM, SHARD_STREAM, epoch_order, sort_keys
+from sightline.errors import ConfigError
 
 SamplerName = Literal["shuffle", "balanced"]
 
@@ -28,6 +29,19 @@ class Showings:
     def at(self, places: Tensor) -> "Showings":
         """Those at some places of the order."""
         return Showings(self.rows[places], self.repeats[places])
+
+
+def require_countable(sampler: SamplerName, *, is_multilabel: bool) -> None:
+    """Refuses a balanced epoch of pictures with several labels each.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    if sampler == "balanced" and is_multilabel:
+        raise ConfigError(
+            "sampler is balanced, and the pictures have several labels each: showing one label's pictures more often "
+            "shows others more often, too. Take --class-weights balanced, and leave --sampler out."
+        )
 
 
 def shuffled(count: int, *, seed: int, epoch: int) -> Showings:

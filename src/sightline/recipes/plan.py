@@ -10,8 +10,7 @@ from sightline.data.catalog import Catalog
 from sightline.data.kept import Keeping
 from sightline.data.mix import Mix
 from sightline.data.preprocess import Preprocess
-from sightline.data.sampling import SamplerName
-from sightline.errors import ConfigError
+from sightline.data.sampling import SamplerName, require_countable
 from sightline.models.base import Tta
 from sightline.models.zoo import SMALL_STEM_BELOW_PX, ZOO, Options, build
 from sightline.pretrained import Source, options_of
@@ -217,11 +216,7 @@ def _model(choose: Chooser, facts: Facts) -> tuple[str, Options]:
 def _sampler(choose: Chooser, facts: Facts) -> SamplerName:
     """Every picture once an epoch, unless asked for; a balanced epoch of several labels a picture is refused."""
     sampler: SamplerName = choose.unless_off("sampler", "shuffle")
-    if sampler == "balanced" and facts.is_multilabel:
-        raise ConfigError(
-            "sampler is balanced, and the pictures have several labels each: showing one label's pictures more often "
-            "shows others more often, too. Take --class-weights balanced, and leave --sampler out."
-        )
+    require_countable(sampler, is_multilabel=facts.is_multilabel)
     return sampler
 
 

@@ -8,7 +8,7 @@ from sightline.report.contents import Contents
 from sightline.report.label_figures import precision_recall
 from sightline.report.label_scores import LabelMistake, LabelMistakes, LabelScores, label_mistakes, misleading
 from sightline.report.thumbnails import PictureSource, picture_uri
-from sightline.report.words import Tile, duration, of_many
+from sightline.report.words import Tile, last_tiles, of_many
 
 CURVES_SHOWN = 12  # labels, the weakest
 LABELS_WITH_MISTAKES = 8  # likewise
@@ -85,7 +85,7 @@ def label_tiles(contents: Contents) -> list[Tile]:
     Args:
         contents: of the bundle.
     """
-    scores, calibration, timing = contents.labels, contents.calibration, contents.timing
+    scores = contents.labels
     shown = []
     if scores is not None:
         for label, share, note in (
@@ -97,11 +97,7 @@ def label_tiles(contents: Contents) -> list[Tile]:
             if share is not None:
                 shown.append(Tile(label, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}{note}"))
         shown.append(Tile("Loss", f"{scores.loss:.3f}", "binary cross-entropy, nats"))
-    if calibration is not None:
-        shown.append(Tile("Calibration error", f"{calibration.ece:.1%}", "stated against share there"))
-    if timing is not None:
-        shown.append(Tile("Training time", duration(timing.seconds), f"{timing.images_per_s:,.0f} pictures a second"))
-    return shown
+    return [*shown, *last_tiles(contents, "stated against share there")]
 
 
 def _company(contents: Contents) -> str:

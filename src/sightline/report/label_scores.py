@@ -10,54 +10,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.data.catalog import Problem
 from sightline.data.labelling import SEPARATOR
 from sightline.metrics import Interval, LabelMetrics
-from sightline.report.scores import class_metrics_of, interval_of, required_interval, words_of_split
+from sightline.report.scores import Evaluated, class_metrics_of, interval_of, read_evaluated, required_interval
 
 _COLUMN = "p:"  # before the name of a label: its probabilities
 
 
-@dataclass(frozen=True, eq=False)
-class LabelScores:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelScores(Evaluated):
     """The figures of `metrics.json`.
 
     Args:
-        split: what was scored.
-        num_samples: how many pictures.
         mean_average_precision: None where no picture has a label.
         macro_f1: mean F1 of the labels; likewise.
         micro_f1: F1 of all questions together; None where nothing is there and nothing was said.
         exact: the share of pictures with every label right.
         hamming_loss: the share of wrong answers among all questions.
         loss: mean negative log-likelihood of a question, nats.
-        classes: of the bundle, in index order.
         per_class: the weakest first, by average precision.
         num_resamples: behind the bootstrap's intervals.
-        test_looks: how often the test split was scored; 0 where it was not.
-        refused: files that the evaluation left out.
-        notes: what was scored, why that, and what to beware of; sentences.
     """
 
-    split: str
-    num_samples: int
     mean_average_precision: Interval | None
     macro_f1: Interval | None
     micro_f1: Interval | None
     exact: Interval
     hamming_loss: Interval
     loss: float
-    classes: tuple[str, ...]
     per_class: tuple[LabelMetrics, ...]
     num_resamples: int
-    test_looks: int
-    refused: tuple[Problem, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def split_words(self) -> str:
-        """The scored pictures, in words."""
-        return words_of_split(self.split)
 
     @property
     def chance(self) -> float:
@@ -79,9 +61,7 @@ def read_label_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> L
     """
     if content.get("kind") != "multilabel":
         raise ValueError("it is of one class a picture, and the bundle says any number of labels")
-    rows = content["per_class"]
-    if tuple(str(row["name"]) for row in rows) != classes:
-        raise ValueError("its classes are not the bundle's")
+    evaluated = read_evaluated(content, classes)
     per_class = [
         LabelMetrics(
             **vars(class_metrics_of(row)),
@@ -89,23 +69,18 @@ def read_label_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> L
             threshold=float(row["threshold"]),
             ece=float(row["ece"]),
         )
-        for row in rows
+        for row in content["per_class"]
     ]
     return LabelScores(
-        split=str(content["split"]),
-        num_samples=int(content["num_samples"]),
+        **vars(evaluated),
         mean_average_precision=interval_of(content["mean_average_precision"]),
         macro_f1=interval_of(content["macro_f1"]),
         micro_f1=interval_of(content["micro_f1"]),
         exact=required_interval(content["exact"]),
         hamming_loss=required_interval(content["hamming_loss"]),
         loss=float(content["loss"]),
-        classes=classes,
         per_class=tuple(sorted(per_class, key=_weakness)),
         num_resamples=int(content["num_resamples"]),
-        test_looks=int(content.get("test_looks", 0)),
-        refused=tuple(Problem(str(row["path"]), str(row["reason"])) for row in content.get("skipped", ())),
-        notes=tuple(str(note) for note in content.get("notes", ())),
     )
 
 

@@ -17,20 +17,14 @@ _ROUNDING = 1e-9
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """The figures of `metrics.json`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluated:
+    """What the figures of `metrics.json` are of.
 
     Args:
         split: what was scored.
         num_samples: how many pictures.
-        accuracy: the share of right answers.
-        top5: the share of pictures whose class is among the five most probable; None for few classes.
-        macro_f1: mean F1 of the classes.
-        loss: mean negative log-likelihood, nats.
         classes: of the bundle, in index order.
-        confusion: counts (K, K), rows true, columns predicted.
-        per_class: the weakest first, by F1.
         test_looks: how often the test split was scored; 0 where it was not.
         refused: files that the evaluation left out.
         notes: what was scored, why that, and what to beware of; sentences.
@@ -38,13 +32,7 @@ class Scores:
 
     split: str
     num_samples: int
-    accuracy: Interval
-    top5: Interval | None
-    macro_f1: float
-    loss: float
     classes: tuple[str, ...]
-    confusion: NDArray[np.int64]
-    per_class: tuple[ClassMetrics, ...]
     test_looks: int
     refused: tuple[Problem, ...]
     notes: tuple[str, ...]
@@ -53,6 +41,27 @@ class Scores:
     def split_words(self) -> str:
         """The scored pictures, in words."""
         return words_of_split(self.split)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores(Evaluated):
+    """The figures of `metrics.json`.
+
+    Args:
+        accuracy: the share of right answers.
+        top5: the share of pictures whose class is among the five most probable; None for few classes.
+        macro_f1: mean F1 of the classes.
+        loss: mean negative log-likelihood, nats.
+        confusion: counts (K, K), rows true, columns predicted.
+        per_class: the weakest first, by F1.
+    """
+
+    accuracy: Interval
+    top5: Interval | None
+    macro_f1: float
+    loss: float
+    confusion: NDArray[np.int64]
+    per_class: tuple[ClassMetrics, ...]
 
     @property
     def largest_class(self) -> str:
@@ -139,25 +148,41 @@ def read_scores(content: Mapping[str, Any], classes: tuple[str, ...]) -> Scores:
         ValueError: the file is of another set of classes, or does not add up.
         KeyError, TypeError: the file is damaged.
     """
-    rows = content["per_class"]
-    if tuple(str(row["name"]) for row in rows) != classes:
-        raise ValueError("its classes are not the bundle's")
+    evaluated = read_evaluated(content, classes)
     confusion = np.array(content["confusion"], dtype=np.int64)
     if confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"its confusion matrix has shape {confusion.shape} for {len(classes)} classes")
     if confusion.min() < 0 or not 0 < int(confusion.sum()) == int(content["num_samples"]):
         raise ValueError(f"its confusion matrix holds {confusion.sum():,} pictures, not {content['num_samples']}")
-    per_class = [class_metrics_of(row) for row in rows]
+    per_class = [class_metrics_of(row) for row in content["per_class"]]
     return Scores(
-        split=str(content["split"]),
-        num_samples=int(content["num_samples"]),
+        **vars(evaluated),
         accuracy=required_interval(content["top1"]),
         top5=interval_of(content["top5"]),
         macro_f1=float(content["macro_f1"]),
         loss=float(content["loss"]),
-        classes=classes,
         confusion=confusion,
         per_class=tuple(sorted(per_class, key=lambda row: (2.0 if row.f1 is None else row.f1.value, row.name))),
+    )
+
+
+def read_evaluated(content: Mapping[str, Any], classes: tuple[str, ...]) -> Evaluated:
+    """Takes what was scored from the content of `metrics.json`.
+
+    Args:
+        content: the parsed file.
+        classes: of the bundle.
+
+    Raises:
+        ValueError: the file is of another set of classes.
+        KeyError, TypeError: the file is damaged.
+    """
+    if tuple(str(row["name"]) for row in content["per_class"]) != classes:
+        raise ValueError("its classes are not the bundle's")
+    return Evaluated(
+        split=str(content["split"]),
+        num_samples=int(content["num_samples"]),
+        classes=classes,
         test_looks=int(content.get("test_looks", 0)),
         refused=tuple(Problem(str(row["path"]), str(row["reason"])) for row in content.get("skipped", ())),
         notes=tuple(str(note) for note in content.get("notes", ())),

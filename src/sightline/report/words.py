@@ -119,7 +119,7 @@ def tiles(contents: Contents) -> list[Tile]:
     Args:
         contents: of the bundle.
     """
-    scores, calibration, timing = contents.scores, contents.calibration, contents.timing
+    scores = contents.scores
     shown = []
     if scores is not None and scores.top5 is not None:
         shown.append(
@@ -128,8 +128,20 @@ def tiles(contents: Contents) -> list[Tile]:
     if scores is not None:
         shown.append(Tile("Macro F1", f"{scores.macro_f1:.1%}", "mean over the classes"))
         shown.append(Tile("Loss", f"{scores.loss:.3f}", "cross-entropy, nats"))
+    return [*shown, *last_tiles(contents, "stated against share right")]
+
+
+def last_tiles(contents: Contents, calibrated: str) -> list[Tile]:
+    """The figures that end every row of tiles.
+
+    Args:
+        contents: of the bundle.
+        calibrated: what the calibration error compares.
+    """
+    calibration, timing = contents.calibration, contents.timing
+    shown = []
     if calibration is not None:
-        shown.append(Tile("Calibration error", f"{calibration.ece:.1%}", "stated against share right"))
+        shown.append(Tile("Calibration error", f"{calibration.ece:.1%}", calibrated))
     if timing is not None:
         shown.append(Tile("Training time", duration(timing.seconds), f"{timing.images_per_s:,.0f} pictures a second"))
     return shown
